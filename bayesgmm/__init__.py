@@ -1,0 +1,73 @@
+"""Bayesian Gaussian mixtures: soft memberships, and how sure they are."""
+
+from typing import TYPE_CHECKING, Any
+
+from bayesgmm import datasets
+from bayesgmm.compare import Comparison, compare
+from bayesgmm.data import Observations
+from bayesgmm.em import EM
+from bayesgmm.errors import (
+    BayesGMMError,
+    BayesGMMWarning,
+    ConvergenceWarning,
+    DataError,
+    DegenerateComponentError,
+    LabelSwitchingWarning,
+    LoadError,
+    ModelError,
+)
+from bayesgmm.estep import e_step
+from bayesgmm.fitting import fit, load
+from bayesgmm.model import MixtureModel
+from bayesgmm.nuts import NUTS
+from bayesgmm.parameters import Draws, MixtureParameters, Optima
+from bayesgmm.priors import ConjugatePrior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.result import MixtureResult
+from bayesgmm.simulation import simulate
+from bayesgmm.suffstats import Expectation, SufficientStatistics
+
+if TYPE_CHECKING:
+    from bayesgmm.pymc_model import build_pymc_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EM",
+    "NUTS",
+    "BayesGMMError",
+    "BayesGMMWarning",
+    "Comparison",
+    "ConjugatePrior",
+    "ConvergenceWarning",
+    "DataError",
+    "DegenerateComponentError",
+    "Draws",
+    "Expectation",
+    "LabelSwitchingWarning",
+    "LoadError",
+    "MixtureModel",
+    "MixtureParameters",
+    "MixtureResult",
+    "ModelError",
+    "Observations",
+    "Optima",
+    "SemiConjugatePrior",
+    "SeparationPrior",
+    "SufficientStatistics",
+    "build_pymc_model",
+    "compare",
+    "datasets",
+    "e_step",
+    "fit",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyMC only when a model is asked for."""
+    if name == "build_pymc_model":
+        from bayesgmm.pymc_model import build_pymc_model
+
+        return build_pymc_model
+    raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")

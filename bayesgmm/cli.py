@@ -1,0 +1,241 @@
+"""The command line: arguments in, files and tables out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(
+    name="bayesgmm",
+    help="Bayesian Gaussian mixtures: soft memberships, and how sure they are.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class EngineName(StrEnum):
+    """Engines by name."""
+
+    em = "em"
+    nuts = "nuts"
+
+
+class CovarianceName(StrEnum):
+    """Covariance types by name."""
+
+    full = "full"
+    tied = "tied"
+    diag = "diag"
+    spherical = "spherical"
+
+
+class PriorName(StrEnum):
+    """Priors that need no numbers."""
+
+    default = "default"
+    flat = "flat"
+
+
+Data = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet; a first column of unique text names the rows.")]
+Components = Annotated[int, typer.Option("--components", "-k", help="Number of groups.")]
+Covariance = Annotated[CovarianceName, typer.Option("--covariance-type", help="Shape of the groups.")]
+PriorOption = Annotated[PriorName, typer.Option("--prior", help="flat is maximum likelihood, for em alone.")]
+Columns = Annotated[str | None, typer.Option("--columns", help="Features, as a,b,c; all numeric columns if not given.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Column of row weights: how often each row counts.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same numbers.")]
+Draws = Annotated[int, typer.Option("--draws", help="Draws kept of each chain.")]
+Chains = Annotated[int, typer.Option("--chains", help="Number of chains.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result here (NetCDF).")]
+Table = Annotated[Path | None, typer.Option("--memberships", "-m", help="Write memberships here (.csv or .parquet).")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"bayesgmm {version('bayesgmm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Bayesian Gaussian mixtures: soft memberships, and how sure they are."""
+
+
+@app.command("fit")
+def fit_command(
+    data: Data,
+    components: Components,
+    engine: Annotated[EngineName, typer.Option("--engine", help="em: a point; nuts: a posterior.")] = EngineName.nuts,
+    covariance_type: Covariance = CovarianceName.full,
+    prior: PriorOption = PriorName.default,
+    columns: Columns = None,
+    weights: Weights = None,
+    seed: Seed = None,
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    output: Output = None,
+    memberships: Table = None,
+    force: Force = False,
+) -> None:
+    """Fit a mixture; print its parameters, write the result and the memberships."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, output, memberships)
+        table, sample_weight = read_table(data, columns, weights)
+        model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
+        settings = bg.EM() if engine == EngineName.em else bg.NUTS(draws=draws, chains=chains)
+        result = bg.fit(table, model, engine=settings, sample_weight=sample_weight, seed=seed, progress=on_terminal())
+        typer.echo(repr(result))
+        if output is not None:
+            result.save(output)
+        if memberships is not None:
+            write_memberships(result, None, memberships)
+
+
+@app.command("predict")
+def predict_command(
+    result: Annotated[Path, typer.Argument(help="A result written by `bayesgmm fit --output`.")],
+    data: Data,
+    memberships: Table = None,
+    force: Force = False,
+) -> None:
+    """Write the memberships of new rows, or print them as CSV."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, memberships)
+        fitted = bg.load(result)
+        table, _ = read_table(data, ",".join(fitted.data.features), None)
+        write_memberships(fitted, table, memberships)
+
+
+@app.command("compare")
+def compare_command(
+    data: Data,
+    components: Components,
+    covariance_type: Covariance = CovarianceName.full,
+    columns: Columns = None,
+    weights: Weights = None,
+    seed: Seed = None,
+    draws: Draws = 1000,
+    chains: Chains = 4,
+    output: Output = None,
+    memberships: Table = None,
+    force: Force = False,
+) -> None:
+    """Fit by EM and by NUTS, and print where they agree and where they do not."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, output, memberships)
+        table, sample_weight = read_table(data, columns, weights)
+        model = bg.MixtureModel(components, covariance_type.value)
+        shared: dict[str, Any] = {"sample_weight": sample_weight, "seed": seed}
+        point = bg.fit(table, model, engine="em", **shared)
+        sampler = bg.NUTS(draws=draws, chains=chains)
+        posterior = bg.fit(table, model, engine=sampler, progress=on_terminal(), **shared)
+        typer.echo(repr(bg.compare(point, posterior)))
+        if output is not None:
+            posterior.save(output)
+        if memberships is not None:
+            write_memberships(posterior, None, memberships)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what the user can mend into one sentence on stderr and exit status 2; warnings into one line each."""
+    from bayesgmm.errors import BayesGMMError
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
+        try:
+            yield
+        except (BayesGMMError, OSError) as error:
+            typer.echo(f"bayesgmm: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches: progress is drawn on a terminal alone."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def check_free(force: bool, *paths: Path | None) -> None:
+    """Refuse to overwrite, before any work is done."""
+    from bayesgmm.errors import ModelError
+
+    for path in paths:
+        if path is not None and path.exists() and not force:
+            raise ModelError(f"{str(path)!r} exists; give another name, or --force to overwrite it")
+    table = paths[-1]
+    if table is not None and table.suffix not in (".csv", ".parquet"):
+        raise ModelError(f"--memberships has to end in .csv or .parquet, got {str(table)!r}")
+
+
+def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
+    """Return the features, and the row weights, of a CSV, TSV or Parquet file."""
+    from bayesgmm.errors import DataError
+
+    frame: Any = _read(path)
+    wanted = [name for name in (columns or "").split(",") if name]
+    missing = [name for name in [*wanted, *([weights] if weights else [])] if name not in frame.columns]
+    if missing:
+        raise DataError(f"{str(path)!r} has no column {missing[0]!r}; its columns are {list(frame.columns)}")
+    sample_weight = frame.pop(weights) if weights else None
+    return (frame[wanted] if wanted else frame), sample_weight
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    from bayesgmm.errors import DataError
+
+    readers = {".csv": pd.read_csv, ".tsv": lambda p: pd.read_csv(p, sep="\t"), ".parquet": pd.read_parquet}
+    if not path.exists():
+        raise DataError(f"no file {str(path)!r}")
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{str(path)!r} has to end in one of {list(readers)}")
+    try:
+        frame = readers[path.suffix.lower()](path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as {path.suffix[1:].upper()}: {error}") from error
+    first = frame.columns[0] if len(frame.columns) else None
+    if first is not None and not pd.api.types.is_numeric_dtype(frame[first]) and frame[first].is_unique:
+        frame = frame.set_index(first)
+    return frame
+
+
+def write_memberships(result: Any, table: Any, path: Path | None) -> None:
+    """Write memberships as CSV or Parquet, or print them as CSV."""
+    from bayesgmm.storage import write_whole
+    from bayesgmm.tables import memberships_frame
+
+    frame = memberships_frame(result.memberships(table))
+    if path is None:
+        typer.echo(frame.to_csv(), nl=False)
+    elif path.suffix == ".csv":
+        write_whole(path, frame.to_csv)
+    else:
+        write_whole(path, frame.to_parquet)

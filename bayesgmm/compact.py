@@ -1,0 +1,211 @@
+"""The compact form of the posterior: one unconstrained vector, whitened at the mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import minimize
+
+from bayesgmm import covariance as cov
+from bayesgmm.data import Observations
+from bayesgmm.kernels.posterior import log_posterior, whitened_log_posterior
+from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
+from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
+from bayesgmm.priors.densities import factorised
+
+#: Step of the differences that give the observed information, in standardised unconstrained units.
+DIFFERENCE = 1e-5
+#: Least curvature that is believed, in the same units: a direction that the data say nothing about.
+FLATTEST = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """The unconstrained vector ``[log-ratios of weights | means | log-diagonals of A | lower A]``.
+
+    The precision factor of a covariance block is ``P = root A``; under an inverse-Wishart prior
+    ``root root' = inv(scale)``, so that ``A`` has Bartlett's distribution.
+
+    Attributes
+    ----------
+    n_components, n_features : int
+        k and d.
+    kind : {"full", "tied", "diag", "spherical"}
+        Covariance type.
+    root : array (b, p, p)
+        Lower triangular, one per covariance block.
+    """
+
+    n_components: int
+    n_features: int
+    kind: CovarianceType
+    root: Float[np.ndarray, "b p p"]
+
+    @classmethod
+    def of(cls, prior: Prior, n_features: int) -> Coordinates:
+        """Return the coordinates in which this prior is simple."""
+        k, kind = len(prior.concentration), prior.covariance_type
+        if isinstance(prior, SeparationPrior):
+            widths = cov.blocks(prior.deviation[..., None] * np.eye(n_features), kind)
+            root = np.linalg.inv(widths)
+        else:
+            root, _ = factorised(cov.blocks(prior.scale, kind))
+        return cls(k, n_features, kind, np.ascontiguousarray(root))
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Where means, log-diagonals and lower triangles begin, and where they end."""
+        b, p, _ = self.root.shape
+        means = self.n_components - 1
+        diagonals = means + self.n_components * self.n_features
+        lower = diagonals + b * p
+        return means, diagonals, lower, lower + b * (p * (p - 1) // 2)
+
+    @property
+    def size(self) -> int:
+        """Length of the vector: the number of free parameters."""
+        return self.bounds[-1]
+
+    def pack(self, parameters: MixtureParameters) -> Float[np.ndarray, "*grid size"]:
+        """Return the vector of each value on the grid."""
+        p, grid = self.root.shape[-1], parameters.grid
+        factors, _ = factorised(cov.blocks(parameters.covariances, self.kind))
+        a = np.linalg.solve(np.broadcast_to(self.root, factors.shape), factors)
+        weights = np.maximum(parameters.weights, 1e-9)
+        parts = [
+            np.log(weights[..., :-1] / weights[..., -1:]),
+            parameters.means.reshape(*grid, -1),
+            np.log(np.diagonal(a, axis1=-2, axis2=-1)).reshape(*grid, -1),
+            a[..., *np.tril_indices(p, -1)].reshape(*grid, -1),
+        ]
+        return np.concatenate(parts, axis=-1)
+
+    def unpack(self, theta: Float[np.ndarray, "*grid size"]) -> MixtureParameters:
+        """Return the parameters of each vector: the inverse of `pack`."""
+        k, d, p, grid = self.n_components, self.n_features, self.root.shape[-1], theta.shape[:-1]
+        means, diagonals, lower, _ = self.bounds
+        ratios = np.concatenate([theta[..., :means], np.zeros((*grid, 1))], axis=-1)
+        weights = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
+        a = np.zeros((*grid, *self.root.shape))
+        a[..., *np.tril_indices(p, -1)] = theta[..., lower:].reshape(*grid, len(self.root), -1)
+        a[..., np.arange(p), np.arange(p)] = np.exp(theta[..., diagonals:lower]).reshape(*grid, -1, p)
+        inverse = np.linalg.inv(self.root @ a)
+        return MixtureParameters(
+            weights / weights.sum(axis=-1, keepdims=True),
+            theta[..., means:diagonals].reshape(*grid, k, d),
+            cov.from_blocks(np.swapaxes(inverse, -1, -2) @ inverse, self.kind, k, d),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompactPosterior:
+    """Log posterior over the unconstrained vector, with its gradient, up to a constant.
+
+    Attributes
+    ----------
+    coordinates : Coordinates
+        Of the vector.
+    arguments : tuple
+        What the compiled function reads after the vector: data, then hyperparameters.
+    """
+
+    coordinates: Coordinates
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, data: Observations, prior: Prior) -> CompactPosterior:
+        """Bind data and prior, both in standardised coordinates."""
+        coordinates = Coordinates.of(prior, data.n_features)
+        seen = (data.values, data.sample_weight, data.origin, 1 / data.unit)
+        kind = COVARIANCE_TYPES.index(prior.covariance_type)
+        return cls(coordinates, (*seen, kind, *_hyperparameters(prior, coordinates)))
+
+    def value_and_gradient(self, theta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
+        """Return the log posterior density and its gradient."""
+        return log_posterior(theta, *self.arguments)
+
+    def information(self, theta: Float[np.ndarray, " size"]) -> Float[np.ndarray, "size size"]:
+        """Return the observed information: minus the Hessian, by central differences of the gradient.
+
+        The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's.
+        """
+        rows = []
+        for step in DIFFERENCE * np.eye(len(theta)):
+            rows.append(self.value_and_gradient(theta - step)[1] - self.value_and_gradient(theta + step)[1])
+        matrix = np.array(rows) / (2 * DIFFERENCE)
+        return (matrix + matrix.T) / 2
+
+    def whitened(self, theta: Float[np.ndarray, " size"]) -> Whitening:
+        """Return the whitening at the mode nearest to ``theta``."""
+        rough = Whitening.of(self, theta)
+        found = minimize(
+            lambda eta: tuple(-part for part in rough.value_and_gradient(eta)),
+            np.zeros(len(theta)),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 200, "gtol": 1e-4},
+        )
+        return Whitening.of(self, rough.theta(found.x))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whitening:
+    """Coordinates ``eta`` in which the posterior is about standard normal: ``theta = centre + spread @ eta``.
+
+    Attributes
+    ----------
+    posterior : CompactPosterior
+        In the unconstrained vector ``theta``.
+    centre : array (size,)
+        The mode.
+    spread : array (size, size)
+        A root of the inverse observed information there.
+    log_mass : float
+        Laplace's approximation to the log of the posterior mass around the mode, up to a constant.
+    """
+
+    posterior: CompactPosterior
+    centre: Float[np.ndarray, " size"]
+    spread: Float[np.ndarray, "size size"]
+    log_mass: float
+
+    @classmethod
+    def of(cls, posterior: CompactPosterior, theta: Float[np.ndarray, " size"]) -> Whitening:
+        """Whiten about ``theta``, taken to be the mode."""
+        curvature, axes = np.linalg.eigh(posterior.information(theta))
+        curvature = np.maximum(curvature, FLATTEST)
+        value, _ = posterior.value_and_gradient(theta)
+        return cls(posterior, theta, axes / np.sqrt(curvature), value - 0.5 * float(np.log(curvature).sum()))
+
+    def theta(self, eta: Float[np.ndarray, "*grid size"]) -> Float[np.ndarray, "*grid size"]:
+        """Return the unconstrained vector."""
+        return self.centre + eta @ self.spread.T
+
+    def eta(self, theta: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+        """Return the whitened vector: the inverse of `theta`."""
+        return np.linalg.solve(self.spread, theta - self.centre)
+
+    def value_and_gradient(self, eta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
+        """Return the log posterior density and its gradient in ``eta``."""
+        return whitened_log_posterior(eta, self.centre, self.spread, self.posterior.arguments)
+
+
+def _hyperparameters(prior: Prior, coordinates: Coordinates) -> tuple[Any, ...]:
+    """Return what the compiled function reads of the prior, the unused parts empty or zero."""
+    k, d, kind = coordinates.n_components, coordinates.n_features, coordinates.kind
+    blocks, p, _ = coordinates.root.shape
+    loc_factor, shrinkage = np.zeros((k, d, d)), np.zeros(k)
+    if isinstance(prior, ConjugatePrior):
+        shrinkage = prior.shrinkage
+    else:
+        loc_factor, _ = factorised(prior.loc_covariance)
+    if isinstance(prior, SeparationPrior):
+        widths = np.diagonal(cov.blocks(prior.deviation[..., None] * np.eye(d), kind), axis1=-2, axis2=-1)
+        dof, deviation, lkj = np.zeros((blocks, p)), np.ascontiguousarray(widths), prior.lkj
+    else:
+        dof = cov.per_block(prior.dof, kind, d)[:, None] - np.arange(p)
+        deviation, lkj = np.empty((0, p)), 1.0
+    return prior.concentration, prior.loc, shrinkage, loc_factor, coordinates.root, dof, deviation, lkj

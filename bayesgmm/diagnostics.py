@@ -1,0 +1,102 @@
+"""Diagnostics that labels cannot fool: quantities that no permutation of components changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bayesgmm.data import Observations
+from bayesgmm.estep import log_densities, responsibilities
+from bayesgmm.parameters import CovarianceType, MixtureParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What a posterior has to reach before its numbers are used (Vehtari et al. 2021, doi:10.1214/20-BA1221).
+LARGEST_R_HAT, SMALLEST_ESS = 1.01, 400
+#: A chain whose mean log posterior is so many standard deviations below the best one's is stuck.
+STUCK_DEVIATIONS = 3.0
+#: Rows at which densities and co-memberships are followed.
+ANCHORS = 4
+
+
+def invariants(
+    parameters: MixtureParameters, data: Observations, kind: CovarianceType
+) -> dict[str, Float[np.ndarray, "chain draw"]]:
+    """Return label-invariant functions of each draw.
+
+    Parameters and data are in standardised coordinates, in which these quantities have no unit.
+    """
+    w, m, c = parameters.weights, parameters.means, parameters.covariances
+    mean = np.einsum("...k,...kd->...d", w, m)
+    second = np.einsum("...k,...kd->...d", w, m**2 + np.diagonal(c, axis1=-2, axis2=-1))
+    log_det = np.linalg.slogdet(c)[1]
+    found = {"sum_squared_weights": (w**2).sum(axis=-1), "largest_weight": w.max(axis=-1)}
+    found |= {"log_det_smallest": log_det.min(axis=-1), "log_det_largest": log_det.max(axis=-1)}
+    for j, name in enumerate(data.features):
+        found[f"mixture_mean[{name}]"] = mean[..., j]
+        found[f"mixture_sd[{name}]"] = np.sqrt(second[..., j] - mean[..., j] ** 2)
+    return found | _at_anchors(parameters, data, kind)
+
+
+def _at_anchors(
+    parameters: MixtureParameters, data: Observations, kind: CovarianceType
+) -> dict[str, Float[np.ndarray, "chain draw"]]:
+    """Return the log density at rows spread over the first feature, and how they go together."""
+    at = np.argsort(data.values[:, 0], kind="stable")[np.linspace(0, len(data) - 1, ANCHORS).astype(int)]
+    rows = data.taken(at)
+    density, r = log_densities(parameters, rows, kind), responsibilities(parameters, rows, kind)
+    found = {f"log_density[{data.index[i]}]": density[..., a] for a, i in enumerate(at)}
+    if parameters.n_components > 1:
+        for a in range(len(at) - 1):
+            name = f"together[{data.index[at[a]]}, {data.index[at[a + 1]]}]"
+            found[name] = (r[..., a] * r[..., a + 1]).sum(axis=-1)
+    return found
+
+
+def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFrame:
+    """Return mean, sd, R-hat and effective sample sizes of each quantity, by ArviZ."""
+    import arviz as az
+    import pandas as pd
+
+    rows = {
+        name: {
+            "mean": values.mean(),
+            "sd": values.std(ddof=1),
+            "r_hat": float(az.rhat(values)),
+            "ess_bulk": float(az.ess(values, method="bulk")),
+            "ess_tail": float(az.ess(values, method="tail", prob=(0.05, 0.95))),
+        }
+        for name, values in quantities.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
+
+
+def stuck_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> list[int]:
+    """Return the chains whose log posterior stays far below that of the best chain."""
+    mean, sd = log_posterior.mean(axis=1), log_posterior.std(axis=1)
+    best = int(mean.argmax())
+    return [int(c) for c in np.flatnonzero(mean[best] - mean > STUCK_DEVIATIONS * sd[best])]
+
+
+def complaints(found: Any, stuck: list[int], divergences: int, log_posterior: np.ndarray) -> list[str]:
+    """Return a sentence for each thing that keeps the draws from being trusted, with what to do."""
+    said = []
+    if stuck:
+        means = ", ".join(f"{m:.1f}" for m in log_posterior.mean(axis=1))
+        said.append(
+            f"chain(s) {stuck} are stuck in a minor mode (mean log posterior by chain: {means}): do not average "
+            "over all chains; look at result.tree.optima, then refit with fewer components or a stronger prior"
+        )
+    found = found[found["r_hat"].notna()]
+    if (found["r_hat"] > LARGEST_R_HAT).any():
+        worst = found["r_hat"].idxmax()
+        said.append(f"R-hat of {worst} is {found['r_hat'].max():.3f} (above {LARGEST_R_HAT}): raise draws and tune")
+    if (found["ess_bulk"] < SMALLEST_ESS).any():
+        worst = found["ess_bulk"].idxmin()
+        said.append(f"effective draws of {worst} are {found['ess_bulk'].min():.0f} (below {SMALLEST_ESS}): raise draws")
+    if divergences:
+        said.append(f"{divergences} divergent transitions: raise target_accept, or use a less diffuse prior")
+    return said

@@ -1,0 +1,297 @@
+"""EM: the mode of the posterior, or the maximum of the likelihood under the flat prior."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm import covariance as cov
+from bayesgmm import estep
+from bayesgmm.data import Observations
+from bayesgmm.errors import ConvergenceWarning, DegenerateComponentError, ModelError
+from bayesgmm.initialize import SEEDING_ROWS, candidates
+from bayesgmm.model import one_of, real_number, whole_number
+from bayesgmm.parameters import Draws, MixtureParameters, Optima
+from bayesgmm.priors import Prior, SeparationPrior
+from bayesgmm.relabel import alignment
+
+#: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane.
+NARROWEST = 1e-10
+#: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
+SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
+#: Each start is the best of so many candidates per component, and at most so many, after a short run
+#: of so many iterations (small EM, Biernacki et al. 2003, doi:10.1016/S0167-9473(02)00163-9).
+CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
+
+
+@dataclass(frozen=True, slots=True)
+class EM:
+    """Expectation maximisation from several starts (Dempster, Laird & Rubin 1977).
+
+    The log posterior never falls from one iteration to the next. All starts advance together,
+    one pass over the data for all of them.
+
+    Attributes
+    ----------
+    n_init : int
+        Number of starts; one where a start is given.
+    init : {"k-means++", "random"}
+        Rows drawn far apart, or at random, as first centres.
+    max_iter : int
+        Most iterations of one start.
+    tol : float
+        A start has converged when the rise of the log posterior that is still to come
+        (Aitken's estimate) is below ``tol`` times its size, both in standardised units.
+    trace : {"objective", "parameters"}
+        What is kept of every iteration of the best start.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> result = bg.fit(bg.datasets.load_faithful(), 2, engine=bg.EM(n_init=5), seed=1)
+    >>> result.is_point
+    True
+    """
+
+    n_init: int = 10
+    init: Literal["k-means++", "random"] = "k-means++"
+    max_iter: int = 1000
+    tol: float = 1e-8
+    trace: Literal["objective", "parameters"] = "objective"
+
+    def __post_init__(self) -> None:
+        """Check every setting."""
+        whole_number(self.n_init, "n_init", 1)
+        whole_number(self.max_iter, "max_iter", 1)
+        real_number(self.tol, "tol", 0, 1)
+        one_of(self.init, "init", ("k-means++", "random"))
+        one_of(self.trace, "trace", ("objective", "parameters"))
+
+    def run(
+        self,
+        data: Observations,
+        prior: Prior,
+        start: MixtureParameters | None,
+        rng: np.random.Generator,
+        progress: bool = False,
+    ) -> Draws:
+        """Climb from every start and return the best optimum as one draw.
+
+        Parameters and prior are in the coordinates in which ``data`` is seen.
+
+        Raises
+        ------
+        ModelError
+            If the prior has no update.
+        DegenerateComponentError
+            If under the flat prior every start ends in a collapsed component.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best start had not converged after ``max_iter`` iterations.
+        """
+        del progress  # EM is over before a bar would be read.
+        if isinstance(prior, SeparationPrior):
+            raise ModelError("EM has no update for SeparationPrior; use engine='nuts', or another prior")
+        first = start.reshaped((1,)) if start is not None else self.starts(data, prior, rng)
+        climbs = climb(first, data, prior, self)
+        if climbs.collapsed.all():
+            raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
+        ranked = rank(climbs, data, prior)
+        best = ranked[0]
+        optima = distinct(climbs, ranked, data, prior, sort=start is None)
+        if not climbs.converged[best]:
+            warnings.warn(_slow_advice(self, float(climbs.remaining[best])), ConvergenceWarning, stacklevel=2)
+        point = optima.parameters[:1].reshaped((1, 1))
+        log_posterior = optima.log_posterior[:1].reshape(1, 1)
+        return Draws(
+            point,
+            log_posterior,
+            log_posterior - prior.log_density(point),
+            optima,
+            trace=climbs.trace_of(best),
+            converged=bool(climbs.converged[best]),
+        )
+
+    def starts(self, data: Observations, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
+        """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
+        sample = data.subsample(SEEDING_ROWS, rng)
+        sample = replace(sample, sample_weight=sample.sample_weight * (data.total_weight / sample.total_weight))
+        k = len(prior.concentration)
+        number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
+        first = candidates(sample, prior, self.init, number, rng)
+        short = climb(first, sample, prior, EM(max_iter=SHORT_RUN, tol=0))
+        value = np.where(short.collapsed, -np.inf, short.log_posterior).reshape(self.n_init, -1)
+        winners = np.arange(self.n_init) * value.shape[1] + value.argmax(axis=1)
+        # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.
+        return short.parameters[winners]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Climbs:
+    """Where each start ended, and the way there.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        Grid (start,).
+    log_posterior, remaining : array (start,)
+        At the end, and the rise estimated to be still to come; nats.
+    converged, collapsed : bool array (start,)
+        Whether it met the tolerance; whether a component lost its width.
+    iterations : int array (start,)
+        Updates made.
+    history : list of dict
+        Per iteration: the starts that were active, and what is kept of them.
+    """
+
+    parameters: MixtureParameters
+    log_posterior: Float[np.ndarray, " start"]
+    remaining: Float[np.ndarray, " start"]
+    converged: np.ndarray
+    collapsed: np.ndarray
+    iterations: np.ndarray
+    history: list[dict[str, Any]]
+
+    def trace_of(self, start: int) -> dict[str, np.ndarray]:
+        """Return what was kept of one start, by iteration."""
+        kept = [(step, int(np.searchsorted(step["active"], start))) for step in self.history if start in step["active"]]
+        names = [name for name in self.history[0] if name != "active"]
+        return {name: np.stack([step[name][at] for step, at in kept]) for name in names}
+
+
+def climb(first: MixtureParameters, data: Observations, prior: Any, settings: EM) -> Climbs:
+    """Run EM from a grid (start,) of starting values until each has converged or collapsed."""
+    kind, n = prior.covariance_type, len(first.weights)
+    end = MixtureParameters(first.weights.copy(), first.means.copy(), first.covariances.copy())
+    values, gains, remaining = np.full(n, -np.inf), np.full(n, np.nan), np.full(n, np.inf)
+    converged, collapsed, iterations = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, int)
+    active, params, history = np.arange(n), first, []
+    for iteration in range(settings.max_iter + 1):
+        white = estep.whiten(params, kind)
+        lost = white.singular | (narrow(white) if not prior.is_proper else False)
+        if lost.any():
+            collapsed[active[lost]] = True
+            active, params = active[~lost], params[~lost]
+            white = estep.whiten(params, kind)
+        if active.size == 0:
+            break
+        expected = estep.expect(white, data, params.grid)
+        now = expected.log_likelihood + prior.log_density(params)
+        history.append(_kept(active, now, params, settings))
+        for whole, part in zip(end.arrays, params.arrays, strict=True):
+            whole[active] = part
+        iterations[active] = iteration
+        gain = now - values[active]
+        remaining[active] = rise_to_come(gain, gains[active])
+        gains[active], values[active] = gain, now
+        done = (remaining[active] <= settings.tol * np.abs(now)) & (settings.tol > 0)
+        converged[active[done]] = True
+        active, stats = active[~done], expected.stats
+        if active.size == 0 or iteration == settings.max_iter:
+            break
+        params = prior.updated(_only(stats, ~done)).mode()
+    return Climbs(end, values, remaining, converged, collapsed, iterations, history)
+
+
+def rise_to_come(gain: Float[np.ndarray, " start"], before: Float[np.ndarray, " start"]) -> Float[np.ndarray, " start"]:
+    """Return Aitken's estimate of what further iterations will add, at least the last gain itself.
+
+    Böhning, D. et al. (1994), doi:10.1007/BF01720593: gains shrink by a constant rate near the optimum.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = gain / before
+        tail = gain * rate / (1 - rate)
+    return np.where(np.isfinite(tail) & (rate > 0) & (rate < 1), np.maximum(tail, gain), np.abs(gain))
+
+
+def narrow(white: estep.Whitened) -> np.ndarray:
+    """Return which grid values have a component narrower than `NARROWEST` in some direction."""
+    return np.abs(white.factors).reshape(len(white.means), -1).max(axis=1) > 1 / NARROWEST
+
+
+def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
+    """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
+
+    So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
+    grows without bound as they get nearer (McLachlan & Peel 2000, section 3.10): not evidence of a group.
+    """
+    if prior.is_proper or prior.covariance_type == "tied":
+        return np.zeros(len(climbs.collapsed), dtype=bool)
+    rows = climbs.parameters.weights * data.total_weight
+    return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
+
+
+def rank(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
+    """Return the starts that did not collapse, best first; spurious ones last."""
+    order = np.lexsort((-climbs.log_posterior, spurious(climbs, data, prior)))
+    return order[~climbs.collapsed[order]]
+
+
+def distinct(climbs: Climbs, ranked: np.ndarray, data: Observations, prior: Any, *, sort: bool) -> Optima:
+    """Return the different optima, best first, with the share of the starts that led to each."""
+    found: list[tuple[int, int]] = []
+    for start in ranked:
+        for at, (other, hits) in enumerate(found):
+            if _same(climbs, start, other):
+                found[at] = other, hits + 1
+                break
+        else:
+            found.append((start, 1))
+    chosen = [start for start, _ in found]
+    parameters = climbs.parameters[np.array(chosen)]
+    best = parameters[0]
+    if sort:
+        best = best.permuted(np.lexsort(best.means.T[::-1]))
+    if best.n_components > 1:
+        parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
+    share = np.array([hits for _, hits in found]) / len(climbs.collapsed)
+    doubtful = spurious(climbs, data, prior)[chosen]
+    return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(climbs.collapsed.sum()))
+
+
+def _same(climbs: Climbs, one: int, other: int) -> bool:
+    if abs(climbs.log_posterior[one] - climbs.log_posterior[other]) > SAME_OBJECTIVE:
+        return False
+    a, b = (_rows(climbs.parameters[i]) for i in (one, other))
+    apart = np.abs(a[:, None] - b[None]).max(axis=-1)
+    return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)
+
+
+def _rows(params: MixtureParameters) -> Float[np.ndarray, "k p"]:
+    """Return all numbers of each component side by side."""
+    k = params.n_components
+    return np.concatenate([params.weights[:, None], params.means, params.covariances.reshape(k, -1)], axis=1)
+
+
+def _only(stats: Any, which: np.ndarray) -> Any:
+    """Return the statistics of some starts."""
+    return type(stats)(stats.about[which], stats.counts[which], stats.first[which], stats.second[which])
+
+
+def _kept(active: np.ndarray, now: np.ndarray, params: MixtureParameters, settings: EM) -> dict[str, Any]:
+    kept = {"active": active, "log_posterior": now}
+    if settings.trace == "parameters":
+        kept |= {"weights": params.weights, "means": params.means, "covariances": params.covariances}
+    return kept
+
+
+def _collapse_advice(n: int, iterations: int) -> str:
+    return (
+        f"all {n} starts ended, within {iterations} iterations, in a component that has shrunk onto a few equal "
+        "rows or a plane, where the likelihood has no bound; use the default prior (not 'flat'), fewer "
+        "components, covariance_type='tied', or drop duplicated rows and collinear columns"
+    )
+
+
+def _slow_advice(settings: EM, remaining: float) -> str:
+    return (
+        f"EM stopped after max_iter={settings.max_iter} iterations with the log posterior still rising "
+        f"(about {remaining:.2g} nats to come); raise max_iter, or ask for fewer components if they overlap"
+    )

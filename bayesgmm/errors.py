@@ -1,0 +1,37 @@
+"""Every exception and warning of the package.
+
+Each derives from `BayesGMMError` or `BayesGMMWarning`, and each error for bad input also
+from `ValueError`, so that code which knows nothing of this package can catch it.
+"""
+
+
+class BayesGMMError(Exception):
+    """Root of all errors raised on purpose by bayesgmm."""
+
+
+class DataError(BayesGMMError, ValueError):
+    """The data, or its row weights, cannot be used as they are."""
+
+
+class ModelError(BayesGMMError, ValueError):
+    """The model, prior, engine setting, start or another argument does not fit."""
+
+
+class LoadError(BayesGMMError, ValueError):
+    """A file is not a result written by bayesgmm, or is damaged."""
+
+
+class DegenerateComponentError(BayesGMMError, ValueError):
+    """Every start ended in a component without width, where the likelihood has no bound."""
+
+
+class BayesGMMWarning(UserWarning):
+    """Root of all warnings given by bayesgmm."""
+
+
+class ConvergenceWarning(BayesGMMWarning):
+    """An algorithm stopped before its answer can be trusted."""
+
+
+class LabelSwitchingWarning(BayesGMMWarning):
+    """Component labels changed between draws, or cannot be told apart."""

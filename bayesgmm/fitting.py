@@ -1,0 +1,207 @@
+"""The door: check what was given, run an engine, build the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+
+from bayesgmm import initialize
+from bayesgmm.data import Observations
+from bayesgmm.diagnostics import complaints
+from bayesgmm.em import EM
+from bayesgmm.errors import ConvergenceWarning, LabelSwitchingWarning, LoadError, ModelError
+from bayesgmm.estep import whiten
+from bayesgmm.model import MixtureModel
+from bayesgmm.nuts import NUTS
+from bayesgmm.parameters import Draws, MixtureParameters
+from bayesgmm.priors import Prior
+from bayesgmm.result import MixtureResult
+from bayesgmm.schema import dataset, model_of
+from bayesgmm.seeds import random_generator
+from bayesgmm.storage import load_tree
+
+#: Engines by the word that names them.
+ENGINES = {"em": EM, "nuts": NUTS}
+#: Labels that switch more often than this make parameters, though not memberships, doubtful.
+MOST_SWITCHING = 0.05
+
+
+class Engine(Protocol):
+    """Frozen settings with a `run`: whatever has both can be given to `fit`."""
+
+    def run(
+        self,
+        data: Observations,
+        prior: Prior,
+        start: MixtureParameters | None,
+        rng: np.random.Generator,
+        progress: bool = False,
+    ) -> Draws:
+        """Return draws, all in the coordinates in which ``data`` is seen."""
+        ...
+
+
+def fit(
+    data: Any,
+    model: MixtureModel | int,
+    *,
+    engine: Engine | str = "nuts",
+    start: Any = None,
+    sample_weight: Any = None,
+    seed: Any = None,
+    progress: bool = True,
+) -> MixtureResult:
+    """Fit a Gaussian mixture and return memberships with their uncertainty.
+
+    Parameters
+    ----------
+    data : array (n,) or (n, d), list, DataFrame (pandas, polars), xarray object or Observations
+        Numeric columns become features under their names.
+    model : MixtureModel or int
+        A number of components stands for full covariances and the default prior.
+    engine : {"nuts", "em"} or an engine
+        "em" is a point estimate: the posterior mode, or maximum likelihood under ``prior="flat"``.
+    start : MixtureParameters, MixtureResult or int array (n,), optional
+        Where EM starts, alone or ahead of sampling; otherwise from several starts of its own.
+    sample_weight : array (n,), optional
+        Frequency weights: weight 3 equals the row three times.
+    seed : int or numpy Generator, optional
+        The same seed gives the same bits, for any number of threads.
+    progress : bool
+        Whether samplers draw a progress bar.
+
+    Returns
+    -------
+    MixtureResult
+        The same shape from every engine.
+
+    Raises
+    ------
+    DataError
+        If the table or its weights do not fit.
+    ModelError
+        If the model, engine, start or seed do not fit.
+    DegenerateComponentError
+        If under the flat prior every start of EM collapses.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If EM stopped early, or draws fail a diagnostic; it says what to do.
+    LabelSwitchingWarning
+        If labels switched often.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> customers = bg.datasets.load_customers()
+    >>> result = bg.fit(customers, 2, seed=1, progress=False)
+    >>> this_one = result.memberships(customers.loc[["C200"]])
+    >>> bool((this_one.lower <= this_one.probability).all())
+    True
+    """
+    runner = engine_of(engine)
+    mixture, observations = MixtureModel.of(model), Observations.of(data, sample_weight)
+    rng = random_generator(seed)
+    began = time.perf_counter()
+    seen = mixture.seen(observations)
+    prior = mixture.prior_for(observations).in_units(seen.origin, seen.unit)
+    first = None if start is None else _start(start, seen, mixture, prior)
+    draws = runner.run(seen, prior, first, rng, bool(progress))
+    named = seed if isinstance(seed, (int, np.integer)) else None
+    result = MixtureResult.of(draws, seen, mixture, runner, named, time.perf_counter() - began)
+    _warn(result)
+    return result
+
+
+def engine_of(engine: Any) -> Engine:
+    """Return an engine from its word, or check that it is one."""
+    if isinstance(engine, str) and engine in ENGINES:
+        return ENGINES[engine]()
+    if isinstance(engine, (str, type)) or not hasattr(engine, "run"):
+        raise ModelError(f"`engine` has to be one of {tuple(ENGINES)} or an engine such as EM(), got {engine!r}")
+    return engine
+
+
+def load(path: str | os.PathLike[str]) -> MixtureResult:
+    """Read a result that `MixtureResult.save` wrote; nothing in a file is ever executed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    LoadError
+        If it is not a result of this package, is damaged, or newer than this version reads.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import bayesgmm as bg
+    >>> result = bg.fit(bg.datasets.load_faithful(), 2, engine="em", seed=1)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "faithful.nc"
+    >>> result.save(path)
+    >>> bool((bg.load(path).predict_proba() == result.predict_proba()).all())
+    True
+    """
+    tree = load_tree(path)
+    try:
+        settings = json.loads(tree.attrs["engine"])
+        kind = {settings_of.__name__: settings_of for settings_of in ENGINES.values()}[settings.pop("name")]
+        return MixtureResult(tree, kind(**settings), model_of(tree))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LoadError(f"{str(path)!r} describes no model or engine of this version ({error})") from error
+
+
+def _start(start: Any, data: Observations, model: MixtureModel, prior: Prior) -> MixtureParameters:
+    """Return the starting point in the coordinates in which the data are seen."""
+    if isinstance(start, MixtureResult):
+        start = start.parameters
+    if isinstance(start, MixtureParameters):
+        return _checked(start, data, model).moved(data.origin, data.unit)
+    try:
+        labels = np.asarray(start)
+    except ValueError as error:
+        raise ModelError("`start` has to be parameters, a result or one label per row; it is ragged") from error
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ModelError(
+            "`start` has to be MixtureParameters, a MixtureResult or whole-number labels, one per row, "
+            f"got {type(start).__name__} of dtype {labels.dtype}"
+        )
+    return initialize.from_labels(labels, data, prior)
+
+
+def _checked(start: MixtureParameters, data: Observations, model: MixtureModel) -> MixtureParameters:
+    """Refuse parameters of another shape, or that are no mixture."""
+    k, d = model.n_components, data.n_features
+    shapes = [np.shape(a) for a in start.arrays]
+    if shapes != [(k,), (k, d), (k, d, d)]:
+        raise ModelError(f"`start` has to be of {k} components and {d} features, got arrays of shapes {shapes}")
+    start = MixtureParameters(*(np.asarray(a, dtype=np.float64) for a in start.arrays))
+    if not all(np.isfinite(a).all() for a in start.arrays):
+        raise ModelError("`start` has parameters that are not finite")
+    if (start.weights < 0).any() or abs(start.weights.sum() - 1) > 1e-8:
+        raise ModelError(f"`start` has weights that are no shares of one: {start.weights}")
+    if whiten(start.moved(data.origin, data.unit), model.covariance_type).singular.any():
+        raise ModelError("`start` has a covariance that is not positive definite")
+    return start
+
+
+def _warn(result: MixtureResult) -> None:
+    """Say, once, each thing that keeps draws from being trusted (samplers themselves say nothing)."""
+    if result.is_point:
+        return
+    log_posterior = dataset(result.tree, "sample_stats")["lp"].values
+    for sentence in complaints(result.diagnostics(), result.stuck_chains, result.divergences, log_posterior):
+        warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
+    if result.switch_rate > MOST_SWITCHING:
+        warnings.warn(
+            f"component labels switched in {result.switch_rate:.0%} of draws: memberships are averaged after "
+            "relabelling, but groups may not be distinct; try fewer components",
+            LabelSwitchingWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,98 @@
+"""Memberships: responsibilities averaged over draws, with intervals and the split of their entropy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import entr
+
+from bayesgmm.data import Observations
+from bayesgmm.estep import log_densities, responsibilities
+from bayesgmm.parameters import CovarianceType, MixtureParameters
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Draws that are averaged: evenly spaced over the chains when there are more.
+MOST_DRAWS = 2000
+#: Responsibilities held at a time: 32 MB.
+BATCH_VALUES = 4_000_000
+
+
+def thinned(parameters: MixtureParameters, most: int = MOST_DRAWS) -> MixtureParameters:
+    """Return a flat grid of at most ``most`` draws, evenly spaced."""
+    draws = int(np.prod(parameters.grid))
+    flat = parameters.reshaped((draws,))
+    return flat if draws <= most else flat[np.linspace(0, draws - 1, most).round().astype(int)]
+
+
+def memberships(parameters: MixtureParameters, data: Observations, kind: CovarianceType, ci_prob: float) -> xr.Dataset:
+    """Return the membership of every row in every component.
+
+    Parameters
+    ----------
+    parameters : MixtureParameters
+        Grid of relabelled draws (one for a point estimate), in the coordinates in which ``data`` is seen.
+    data : Observations
+        Training or new rows; weights do not matter.
+    kind : {"full", "tied", "diag", "spherical"}
+        Covariance type.
+    ci_prob : float
+        Probability inside ``lower`` and ``upper``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``probability``, ``lower``, ``upper`` (observation, component); ``label``, ``entropy``,
+        ``entropy_overlap``, ``entropy_parameter`` (observation), in nats.
+    """
+    import xarray as xr
+
+    draws = thinned(parameters)
+    n, k, is_point = len(data), draws.n_components, len(draws.weights) == 1
+    probability, lower, upper = np.empty((n, k)), np.full((n, k), np.nan), np.full((n, k), np.nan)
+    overlap = np.empty(n)
+    rows = max(1, BATCH_VALUES // (len(draws.weights) * k))
+    for start in range(0, n, rows):
+        at = slice(start, start + rows)
+        r = responsibilities(draws, data.rows(start, start + rows), kind)
+        probability[at] = r.mean(axis=0).T
+        overlap[at] = entr(r).sum(axis=1).mean(axis=0)
+        if not is_point:
+            tail = (1 - ci_prob) / 2
+            lower[at], upper[at] = (q.T for q in np.quantile(r, [tail, 1 - tail], axis=0))
+    entropy = entr(probability).sum(axis=1)
+    pair = ("observation", "component")
+    return xr.Dataset(
+        {
+            "probability": (pair, probability),
+            "lower": (pair, lower),
+            "upper": (pair, upper),
+            "label": ("observation", probability.argmax(axis=1)),
+            "entropy": ("observation", entropy),
+            "entropy_overlap": ("observation", overlap),
+            "entropy_parameter": ("observation", entropy - overlap),
+        },
+        coords={"observation": data.index, "component": np.arange(k)},
+        attrs={
+            "kind": "point estimate" if is_point else "posterior",
+            "ci_prob": ci_prob,
+            "draws": len(draws.weights),
+            "entropy_unit": "nats",
+        },
+    )
+
+
+def log_average_density(
+    parameters: MixtureParameters, data: Observations, kind: CovarianceType
+) -> Float[np.ndarray, " n"]:
+    """Return the log of the density averaged over draws, in nats per data unit: the predictive density."""
+    draws = thinned(parameters)
+    out = np.empty(len(data))
+    rows = max(1, BATCH_VALUES // len(draws.weights))
+    for start in range(0, len(data), rows):
+        each = log_densities(draws, data.rows(start, start + rows), kind)
+        out[start : start + rows] = np.logaddexp.reduce(each, axis=0) - np.log(len(each))
+    return out

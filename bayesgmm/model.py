@@ -1,0 +1,116 @@
+"""The model: how many components, which covariances, which prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bayesgmm import covariance as cov
+from bayesgmm.data import Observations
+from bayesgmm.errors import DataError, ModelError
+from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType
+from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureModel:
+    """A Gaussian mixture to be fitted.
+
+    Attributes
+    ----------
+    n_components : int
+        Number of components, k.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Each component its own matrix; one matrix for all; diagonal matrices; multiples of the identity.
+    prior : ConjugatePrior, SemiConjugatePrior, SeparationPrior, "flat" or None
+        None is the weakly informative `ConjugatePrior.from_data`; "flat" is maximum likelihood,
+        which only EM takes.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> bg.MixtureModel(3, "tied").n_components
+    3
+    """
+
+    n_components: int
+    covariance_type: CovarianceType = "full"
+    prior: Prior | Literal["flat"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        k = whole_number(self.n_components, "n_components", 1)
+        object.__setattr__(self, "n_components", k)
+        if self.covariance_type not in COVARIANCE_TYPES:
+            raise ModelError(f"`covariance_type` has to be one of {COVARIANCE_TYPES}, got {self.covariance_type!r}")
+        priors = (ConjugatePrior, SemiConjugatePrior, SeparationPrior)
+        is_word = isinstance(self.prior, str) and self.prior == "flat"
+        if not (self.prior is None or is_word or isinstance(self.prior, priors)):
+            raise ModelError(f"`prior` has to be a prior of bayesgmm, 'flat' or None, got {self.prior!r}")
+
+    @classmethod
+    def of(cls, model: Any) -> MixtureModel:
+        """Return a model from a model or a number of components."""
+        return model if isinstance(model, MixtureModel) else cls(model)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the prior is flat: maximum likelihood."""
+        return isinstance(self.prior, str)
+
+    def prior_for(self, data: Observations) -> Prior:
+        """Return the prior with every number written out for this many features, in data units."""
+        k, d = self.n_components, data.n_features
+        if self.is_flat:
+            return ConjugatePrior.flat(k, d, self.covariance_type)
+        if self.prior is None:
+            return ConjugatePrior.from_data(data, k, self.covariance_type)
+        return self.prior.bound(k, d, self.covariance_type)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def seen(self, data: Observations) -> Observations:
+        """Return the data in the coordinates in which this model is fitted.
+
+        Raises
+        ------
+        DataError
+            If fewer rows count than there are components, or a column cannot be standardised.
+        """
+        rows = int(np.count_nonzero(data.sample_weight))
+        if rows < self.n_components:
+            raise DataError(
+                f"`data` has {rows} rows that count, fewer than n_components={self.n_components}; "
+                "give more rows or ask for fewer components"
+            )
+        return data.standardised("common" if self.covariance_type == "spherical" else "feature")
+
+    def free_parameters(self, n_features: int) -> int:
+        """Return the number of free parameters: weights, means and covariances."""
+        k = self.n_components
+        return k - 1 + k * n_features + cov.free_parameters(self.covariance_type, k, n_features)
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """Return a whole number of at least ``least``, or say which argument is none."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ModelError(f"`{name}` has to be a whole number, got {value!r}")
+    if value < least:
+        raise ModelError(f"`{name}` has to be at least {least}, got {value}")
+    return int(value)
+
+
+def real_number(value: Any, name: str, least: float, most: float = np.inf) -> float:
+    """Return a real number between two bounds, or say which argument is none."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ModelError(f"`{name}` has to be a number, got {value!r}")
+    if not least <= value <= most:
+        raise ModelError(f"`{name}` has to be between {least:g} and {most:g}, got {value}")
+    return float(value)
+
+
+def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """Return one of several words, or say which argument is none."""
+    if not isinstance(value, str) or value not in choices:
+        raise ModelError(f"`{name}` has to be one of {choices}, got {value!r}")
+    return value

@@ -1,0 +1,158 @@
+"""Parameters of a Gaussian mixture: one value, or a grid of values such as chains x draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+CovarianceType = Literal["full", "tied", "diag", "spherical"]
+COVARIANCE_TYPES: tuple[CovarianceType, ...] = ("full", "tied", "diag", "spherical")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixtureParameters:
+    """Weights, means and covariances of one mixture, or of a grid of mixtures.
+
+    Attributes
+    ----------
+    weights : array (*grid, k)
+        Share of each component; they sum to one.
+    means : array (*grid, k, d)
+        In the units of the data.
+    covariances : array (*grid, k, d, d)
+        Written out in full whatever the covariance type, in squared units of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import MixtureParameters
+    >>> two = MixtureParameters(np.array([.3, .7]), np.array([[0.], [5.]]), np.ones((2, 1, 1)))
+    >>> two.permuted([1, 0]).means.ravel()
+    array([5., 0.])
+    """
+
+    weights: Float[np.ndarray, "*grid k"]
+    means: Float[np.ndarray, "*grid k d"]
+    covariances: Float[np.ndarray, "*grid k d d"]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the grid: () for one value, (chain, draw) for draws."""
+        return self.weights.shape[:-1]
+
+    @property
+    def n_components(self) -> int:
+        """Number of components, k."""
+        return self.weights.shape[-1]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, d."""
+        return self.means.shape[-1]
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights, means and covariances."""
+        return self.weights, self.means, self.covariances
+
+    def __getitem__(self, at: Any) -> MixtureParameters:
+        """Index the grid (never the components)."""
+        if not self.grid:
+            raise IndexError("these parameters are one value, not a grid: there is nothing to index")
+        index = (*at, ...) if isinstance(at, tuple) else (at, ...)
+        trailing = ((slice(None),) * n for n in (1, 2, 3))
+        return MixtureParameters(*(a[*index, *t] for a, t in zip(self.arrays, trailing, strict=True)))
+
+    def reshaped(self, grid: tuple[int, ...]) -> MixtureParameters:
+        """Return the same values on a grid of another shape."""
+        return MixtureParameters(
+            *(a.reshape(*grid, *a.shape[-n:]) for a, n in zip(self.arrays, (1, 2, 3), strict=True))
+        )
+
+    def permuted(self, order: Any) -> MixtureParameters:
+        """Reorder the components: new component j is old component ``order[..., j]``.
+
+        Parameters
+        ----------
+        order : int array (k,) or (*grid, k)
+            One permutation for all, or one for each value of the grid.
+        """
+        order = np.broadcast_to(np.asarray(order, dtype=np.intp), self.weights.shape)
+        return MixtureParameters(
+            np.take_along_axis(self.weights, order, -1),
+            np.take_along_axis(self.means, order[..., None], -2),
+            np.take_along_axis(self.covariances, order[..., None, None], -3),
+        )
+
+    def moved(self, origin: Float[np.ndarray, " d"], unit: Float[np.ndarray, " d"]) -> MixtureParameters:
+        """Return the parameters of ``(x - origin) / unit`` if these are those of ``x``."""
+        return MixtureParameters(
+            self.weights, (self.means - origin) / unit, self.covariances / np.multiply.outer(unit, unit)
+        )
+
+    def moved_back(self, origin: Float[np.ndarray, " d"], unit: Float[np.ndarray, " d"]) -> MixtureParameters:
+        """Undo `moved`."""
+        return MixtureParameters(
+            self.weights, self.means * unit + origin, self.covariances * np.multiply.outer(unit, unit)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Optima:
+    """Distinct local maxima found by EM, best first.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        Grid (optimum,); each aligned to the labels of the first.
+    log_posterior : array (optimum,)
+        In nats; the log-likelihood where the prior is flat.
+    basin_share : array (optimum,)
+        Share of the starts that ended there.
+    spurious : bool array (optimum,)
+        Whether, under the flat prior, a component rests on so few rows that its likelihood
+        says nothing; such optima come last.
+    dropped : int
+        Number of starts that ended in a degenerate component.
+    """
+
+    parameters: MixtureParameters
+    log_posterior: Float[np.ndarray, " optimum"]
+    basin_share: Float[np.ndarray, " optimum"]
+    spurious: Bool[np.ndarray, " optimum"]
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """What an engine returns: a point estimate is one chain of one draw.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        Grid (chain, draw).
+    log_posterior : array (chain, draw)
+        Log prior density of (weights, means, covariances) plus log-likelihood, in nats.
+    log_likelihood : array (chain, draw)
+        In nats.
+    optima : Optima
+        What EM found before, or as, the answer; draws are relabelled to the first.
+    sample_stats : mapping of str to array (chain, draw)
+        What the sampler says about each draw.
+    trace : mapping of str to array (iteration, ...)
+        What EM says about each iteration of its best start; empty for samplers.
+    converged : bool
+        Whether the engine reached its own stopping rule.
+    """
+
+    parameters: MixtureParameters
+    log_posterior: Float[np.ndarray, "chain draw"]
+    log_likelihood: Float[np.ndarray, "chain draw"]
+    optima: Optima
+    sample_stats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    trace: Mapping[str, np.ndarray] = field(default_factory=dict)
+    converged: bool = True

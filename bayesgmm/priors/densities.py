@@ -1,0 +1,66 @@
+"""Densities and draws of the Dirichlet, normal and inverse-Wishart families, over grids."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln, multigammaln, xlogy  # pyright: ignore[reportAttributeAccessIssue]
+
+from bayesgmm.kernels.factors import precision_factors
+
+
+def factorised(matrices: Float[np.ndarray, "*grid p p"]) -> tuple[Float[np.ndarray, "*grid p p"], np.ndarray]:
+    """Return lower-triangular ``P`` with ``inv(matrix) = P P'``, and ``log|matrix|`` (inf if singular)."""
+    p = matrices.shape[-1]
+    flat = np.ascontiguousarray(matrices).reshape(-1, p, p)
+    factors, log_det = precision_factors(flat)
+    return factors.reshape(matrices.shape), log_det.reshape(matrices.shape[:-2])
+
+
+def log_dirichlet(
+    weights: Float[np.ndarray, "*grid k"], concentration: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, "*grid"]:
+    """Log density of the Dirichlet distribution with respect to the first k - 1 weights."""
+    normaliser = gammaln(concentration.sum()) - gammaln(concentration).sum()
+    return normaliser + xlogy(concentration - 1, weights).sum(axis=-1)
+
+
+def log_normal(
+    deviation: Float[np.ndarray, "*grid d"], factor: Float[np.ndarray, "*grid d d"], log_det: np.ndarray
+) -> Float[np.ndarray, "*grid"]:
+    """Log density at ``deviation`` from the mean, the covariance given as by `factorised`."""
+    white = np.einsum("...ji,...j->...i", factor, deviation)
+    return -0.5 * ((white**2).sum(axis=-1) + log_det + deviation.shape[-1] * np.log(2 * np.pi))
+
+
+def log_inverse_wishart(
+    factor: Float[np.ndarray, "*grid p p"],
+    log_det: np.ndarray,
+    dof: Float[np.ndarray, "*grid"],
+    scale: Float[np.ndarray, "*grid p p"],
+) -> Float[np.ndarray, "*grid"]:
+    """Log density without its normaliser (`log_inverse_wishart_normaliser`), factor as by `factorised`."""
+    p = factor.shape[-1]
+    trace = np.einsum("...ji,...jk,...ki->...", factor, scale, factor)
+    return -0.5 * ((dof + p + 1) * log_det + trace)
+
+
+def log_inverse_wishart_normaliser(
+    dof: Float[np.ndarray, "*grid"], scale: Float[np.ndarray, "*grid p p"]
+) -> Float[np.ndarray, "*grid"]:
+    """Log of the factor that makes the inverse-Wishart density integrate to one."""
+    p = scale.shape[-1]
+    log_det = np.linalg.slogdet(scale)[1]
+    return dof / 2 * (log_det - p * np.log(2)) - multigammaln(dof / 2, p)
+
+
+def sample_inverse_wishart(
+    dof: Float[np.ndarray, "*grid"], scale: Float[np.ndarray, "*grid p p"], rng: np.random.Generator
+) -> Float[np.ndarray, "*grid p p"]:
+    """Draw by Bartlett's (1933) decomposition: ``C C'`` with ``C = chol(scale) inv(A)'``."""
+    p = scale.shape[-1]
+    a = np.tril(rng.standard_normal(scale.shape), -1)
+    chi = np.sqrt(rng.chisquare(dof[..., None] - np.arange(p)))
+    a[..., np.arange(p), np.arange(p)] = chi
+    root = np.linalg.solve(a, np.swapaxes(np.linalg.cholesky(scale), -1, -2))
+    return np.swapaxes(root, -1, -2) @ root

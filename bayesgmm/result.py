@@ -1,0 +1,316 @@
+"""The common result: what every engine returns, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from bayesgmm import memberships as soft
+from bayesgmm import storage
+from bayesgmm.data import Observations
+from bayesgmm.diagnostics import invariants, stuck_chains, table
+from bayesgmm.errors import ModelError
+from bayesgmm.estep import log_densities
+from bayesgmm.model import MixtureModel, one_of, real_number, whole_number
+from bayesgmm.parameters import Draws, MixtureParameters
+from bayesgmm.relabel import alignment, switch_rate
+from bayesgmm.schema import dataset, observations_of, parameters_of, settled, tree_of, with_parameters
+from bayesgmm.seeds import random_generator
+from bayesgmm.simulation import draw_rows
+from bayesgmm.tables import named_values, summarised
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+#: Pointwise log-likelihoods are kept with the result up to so many values (64 MB); beyond, on request.
+POINTWISE_VALUES = 8_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MixtureResult:
+    """A fitted mixture: one draw from EM, many from a sampler, and the same questions to both.
+
+    Attributes
+    ----------
+    tree : xarray.DataTree
+        ArviZ's schema: ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data``, for samplers
+        ``log_likelihood``; and ``optima``, ``trace``, ``prior_hyperparameters``. Draws carry the labels of the
+        first optimum; `relabelled` gives them back as they were sampled.
+    engine : object
+        Settings that made it.
+    model : MixtureModel
+        What was fitted.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> result = bg.fit(bg.datasets.load_faithful(), 2, engine="em", seed=1)
+    >>> result.weights.dims
+    ('chain', 'draw', 'component')
+    """
+
+    tree: xr.DataTree
+    engine: Any
+    model: MixtureModel
+
+    @classmethod
+    def of(
+        cls, draws: Draws, data: Observations, model: MixtureModel, engine: Any, seed: Any, seconds: float
+    ) -> MixtureResult:
+        """Put draws, in the coordinates of the fit, into a result in data units."""
+        tree = tree_of(settled(draws, data, model), data, model, engine, seed, seconds)
+        result = cls(tree, engine, model)
+        small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES
+        return result.with_log_likelihood() if small and not result.is_point else result
+
+    @property
+    def weights(self) -> xr.DataArray:
+        """Weights (chain, draw, component)."""
+        return dataset(self.tree, "posterior")["weights"]
+
+    @property
+    def means(self) -> xr.DataArray:
+        """Means (chain, draw, component, feature), in data units."""
+        return dataset(self.tree, "posterior")["means"]
+
+    @property
+    def covariances(self) -> xr.DataArray:
+        """Covariances (chain, draw, component, feature, feature_bis), in squared data units."""
+        return dataset(self.tree, "posterior")["covariances"]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is a point estimate: one draw."""
+        return self.weights.sizes["chain"] * self.weights.sizes["draw"] == 1
+
+    @property
+    def parameters(self) -> MixtureParameters:
+        """The best point: EM's estimate, or the optimum from which a sampler started; in data units."""
+        return parameters_of(dataset(self.tree, "posterior"))[0, 0] if self.is_point else self.optimum
+
+    @property
+    def optimum(self) -> MixtureParameters:
+        """The best optimum that EM found, in data units."""
+        return parameters_of(dataset(self.tree, "optima"))[0]
+
+    @property
+    def data(self) -> Observations:
+        """The rows that were fitted."""
+        return observations_of(self.tree)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the fit."""
+        return float(self.tree.attrs["seconds"])
+
+    def _seen(self, data: Any) -> Observations:
+        """Return training or new rows in the coordinates of the fit."""
+        fitted = self.data
+        if data is None:
+            return fitted
+        rows = Observations.of(data).matching(fitted.features)
+        return rows.in_units(fitted.origin, fitted.unit)
+
+    def _draws(self) -> MixtureParameters:
+        """Return the relabelled draws in the coordinates of the fit."""
+        data = self.data
+        return parameters_of(dataset(self.relabelled().tree, "posterior")).moved(data.origin, data.unit)
+
+    def memberships(self, data: Any = None, *, ci_prob: float = 0.9) -> xr.Dataset:
+        """Return the membership of every row in every component, with its uncertainty.
+
+        Parameters
+        ----------
+        data : table, optional
+            New rows with the columns of the fit; the fitted rows where not given.
+        ci_prob : float
+            Probability inside the credible interval ``lower`` ... ``upper``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``probability`` (observation, component): responsibilities averaged over relabelled draws;
+            ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate; ``label``: the most
+            probable component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
+            help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
+
+        Raises
+        ------
+        DataError
+            If the new rows do not fit.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> result = bg.fit(bg.datasets.load_customers(), 2, engine="em", seed=1)
+        >>> float(result.memberships().probability.sel(observation="C200").sum().round(12))
+        1.0
+        """
+        real_number(ci_prob, "ci_prob", 0, 1)
+        return soft.memberships(self._draws(), self._seen(data), self.model.covariance_type, ci_prob)
+
+    def predict_proba(self, data: Any = None) -> Float[np.ndarray, "n k"]:
+        """Return the memberships (n, k) of fitted or new rows."""
+        return self.memberships(data).probability.values
+
+    def predict(self, data: Any = None) -> Int[np.ndarray, " n"]:
+        """Return the most probable component of fitted or new rows."""
+        return self.memberships(data).label.values
+
+    def log_density(self, data: Any = None) -> Float[np.ndarray, " n"]:
+        """Return the log of the density averaged over draws at fitted or new rows, in nats."""
+        return soft.log_average_density(self._draws(), self._seen(data), self.model.covariance_type)
+
+    def sample(self, n: int, *, seed: Any = None) -> pd.DataFrame:
+        """Draw ``n`` new rows from the posterior predictive distribution: a draw each, then a row."""
+        import pandas as pd
+
+        rng = random_generator(seed)
+        draws = parameters_of(dataset(self.tree, "posterior"))
+        flat = draws.reshaped((-1,))
+        rows, _ = draw_rows(flat[rng.integers(len(flat.weights), size=whole_number(n, "n", 1))], rng)
+        return pd.DataFrame(rows, columns=list(self.data.features))
+
+    def with_log_likelihood(self) -> MixtureResult:
+        """Return the result with the pointwise ``log_likelihood`` group that ``az.loo`` reads.
+
+        Samplers' results have it already unless rows times draws exceed `POINTWISE_VALUES`.
+        """
+        import xarray as xr
+
+        data = self.data
+        draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
+        values = log_densities(draws, data, self.model.covariance_type) * data.sample_weight
+        tree = self.tree.copy()
+        coords = {"chain": self.weights["chain"], "draw": self.weights["draw"], "observation": data.index}
+        group = xr.Dataset({"observations": (("chain", "draw", "observation"), values)}, coords)
+        tree["log_likelihood"] = xr.DataTree(group)
+        return replace(self, tree=tree)
+
+    def summary(self, *, ci_prob: float = 0.9) -> pd.DataFrame:
+        """Return mean, sd, interval, R-hat and effective draws of every parameter, in data units.
+
+        Of a point estimate there is only the value: the rest is NaN.
+        """
+        real_number(ci_prob, "ci_prob", 0, 1)
+        values = named_values(parameters_of(dataset(self.relabelled().tree, "posterior")), self.data.features)
+        return summarised(values, ci_prob, self.is_point)
+
+    def diagnostics(self) -> pd.DataFrame:
+        """Return what tells whether the result can be trusted; no permutation of labels changes it.
+
+        For samplers: R-hat and effective draws of label-invariant quantities, then the switch rate, the
+        number of divergent draws and of stuck chains. For EM: convergence, iterations, optima.
+        """
+        import pandas as pd
+
+        if self.is_point:
+            return pd.DataFrame({"mean": self._em_facts()}).rename_axis("quantity")
+        data, stats = self.data, dataset(self.tree, "sample_stats")
+        draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
+        quantities = {"log_posterior": stats["lp"].values, "log_likelihood": stats["log_likelihood_total"].values}
+        found = table(quantities | invariants(draws, data, self.model.covariance_type))
+        facts = {
+            "switch_rate": self.switch_rate,
+            "divergences": self.divergences,
+            "stuck_chains": len(self.stuck_chains),
+        }
+        return pd.concat([found, pd.DataFrame({"mean": facts})]).rename_axis("quantity")
+
+    def _em_facts(self) -> dict[str, float]:
+        optima, trace = dataset(self.tree, "optima"), dataset(self.tree, "trace")
+        return {
+            "converged": float(self.tree.attrs["converged"]),
+            "iterations": float(trace.sizes["iteration"] - 1),
+            "log_posterior": float(dataset(self.tree, "sample_stats")["lp"].values[0, 0]),
+            "optima": float(optima.sizes["optimum"]),
+            "basin_share": float(optima["basin_share"][0]),
+            "dropped_starts": float(optima.attrs["dropped_starts"]),
+        }
+
+    @property
+    def switch_rate(self) -> float:
+        """Share of draws whose labels, as sampled, differ from those of the draw before."""
+        stats = dataset(self.tree, "sample_stats")
+        return switch_rate(stats["label_order"].values) if "label_order" in stats else 0.0
+
+    @property
+    def divergences(self) -> int:
+        """Number of divergent transitions."""
+        stats = dataset(self.tree, "sample_stats")
+        return int(stats["diverging"].sum()) if "diverging" in stats else 0
+
+    @property
+    def stuck_chains(self) -> list[int]:
+        """Chains whose log posterior stays far below the best chain's."""
+        return stuck_chains(dataset(self.tree, "sample_stats")["lp"].values)
+
+    def criteria(self) -> pd.Series:
+        """Return log-likelihood, number of free parameters, AIC, BIC and ICL at the point estimate.
+
+        Smaller is better: BIC is ``p log(n) - 2 log L``, minus the one that mclust prints; ICL adds
+        ``-2 sum(log max_k r_ik)`` (Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189). n is the total weight.
+
+        Raises
+        ------
+        ModelError
+            If this is no point estimate: criteria of a sample are `with_log_likelihood` and ``az.loo``.
+        """
+        import pandas as pd
+
+        if not self.is_point:
+            raise ModelError(
+                "criteria are defined at a point estimate; fit with engine='em', or use az.loo(result.tree)"
+            )
+        data, found = self.data, float(dataset(self.tree, "sample_stats")["log_likelihood_total"].values[0, 0])
+        p = self.model.free_parameters(data.n_features)
+        bic = p * np.log(data.total_weight) - 2 * found
+        certain = data.sample_weight @ np.log(self.predict_proba().max(axis=1))
+        return pd.Series(
+            {"log_likelihood": found, "parameters": p, "aic": 2 * p - 2 * found, "bic": bic, "icl": bic - 2 * certain},
+            name="criteria",
+        )
+
+    def relabelled(self, method: Literal["em", "none"] = "em") -> MixtureResult:
+        """Return the result with components permuted, draw by draw.
+
+        Parameters
+        ----------
+        method : {"em", "none"}
+            "em" agrees best with the best optimum of EM, by linear assignment on the responsibilities;
+            "none" gives the draws as they were sampled.
+        """
+        one_of(method, "method", ("em", "none"))
+        if self.model.n_components == 1 or self.is_point:
+            return self
+        draws, stats = parameters_of(dataset(self.tree, "posterior")), dataset(self.tree, "sample_stats")
+        if method == "none":
+            if "label_order" not in stats:
+                return self
+            order = np.argsort(stats["label_order"].values, axis=-1)
+        else:
+            data = self.data
+            moved, reference = (p.moved(data.origin, data.unit) for p in (draws, self.optimum))
+            order = alignment(moved, reference, data, self.model.covariance_type)
+        if (order == np.arange(order.shape[-1])).all():
+            return self
+        return replace(self, tree=with_parameters(self.tree, draws.permuted(order), order))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ."""
+        storage.save_tree(self.tree, path)
+
+    def __repr__(self) -> str:
+        from bayesgmm.text import result_text
+
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        from bayesgmm.text import result_html
+
+        return result_html(self)

@@ -1,0 +1,251 @@
+"""The common shape of all results: draws and data as one xarray.DataTree in ArviZ's schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesgmm.data import Observations
+from bayesgmm.model import MixtureModel
+from bayesgmm.parameters import Draws, MixtureParameters, Optima
+from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.relabel import alignment
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Raised when a file of an older version can no longer be read as it is.
+SCHEMA_VERSION = 1
+PARAMETER_DIMS = {
+    "weights": ("component",),
+    "means": ("component", "feature"),
+    "covariances": ("component", "feature", "feature_bis"),
+}
+HYPERPARAMETER_DIMS = {
+    "concentration": ("component",),
+    "loc": ("component", "feature"),
+    "loc_covariance": ("component", "feature", "feature_bis"),
+    "shrinkage": ("component",),
+    "dof": ("component",),
+    "scale": ("component", "feature", "feature_bis"),
+    "deviation": ("component", "feature"),
+    "lkj": (),
+}
+PRIORS = {prior.__name__: prior for prior in (ConjugatePrior, SemiConjugatePrior, SeparationPrior)}
+#: Packages whose versions a result carries.
+PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
+
+
+def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
+    """Return draws in data units, carrying the labels of the best optimum.
+
+    How each was permuted is kept in ``sample_stats["label_order"]``.
+    """
+    seen = data.origin, data.unit
+    prior = model.prior_for(data)
+    best = draws.optima.parameters[0]
+    order = alignment(draws.parameters, best, data, model.covariance_type)
+    in_units = prior.log_density(best.moved_back(*seen)) - prior.in_units(*seen).log_density(best)
+    likelihood = data.total_weight * np.log(data.unit).sum()
+    shift = float(in_units - likelihood)
+    is_point = draws.log_posterior.size == 1
+    optima = replace(
+        draws.optima,
+        parameters=draws.optima.parameters.moved_back(*seen),
+        log_posterior=draws.optima.log_posterior + shift,
+    )
+    return Draws(
+        draws.parameters.permuted(order).moved_back(*seen),
+        draws.log_posterior + shift,
+        draws.log_likelihood - likelihood,
+        optima,
+        dict(draws.sample_stats) if is_point else {**draws.sample_stats, "label_order": order},
+        _trace_in_units(draws.trace, data, shift),
+        draws.converged,
+    )
+
+
+def _trace_in_units(trace: Mapping[str, np.ndarray], data: Observations, shift: float) -> dict[str, np.ndarray]:
+    if not trace:
+        return {}
+    found = {"log_posterior": trace["log_posterior"] + shift}
+    if "weights" in trace:
+        steps = MixtureParameters(*(trace[name] for name in PARAMETER_DIMS)).moved_back(data.origin, data.unit)
+        found |= dict(zip(PARAMETER_DIMS, steps.arrays, strict=True))
+    return found
+
+
+def tree_of(
+    draws: Draws, data: Observations, model: MixtureModel, engine: Any, seed: Any, seconds: float
+) -> xr.DataTree:
+    """Return the tree of a fit.
+
+    Parameters
+    ----------
+    draws : Draws
+        As by `settled`.
+    data : Observations
+        As seen by the fit.
+    model : MixtureModel
+        What was asked for.
+    engine : object
+        Settings, a dataclass.
+    seed : int or None
+        As given.
+    seconds : float
+        Wall time.
+    """
+    import xarray as xr
+
+    k = draws.parameters.n_components
+    names = {"component": np.arange(k), "feature": list(data.features), "feature_bis": list(data.features)}
+    rows = {"observation": data.index}
+    chain, draw = draws.log_posterior.shape
+    sampled = {"chain": np.arange(chain), "draw": np.arange(draw)}
+    groups = {
+        "posterior": xr.Dataset(_parameters(draws.parameters, ("chain", "draw")), coords=sampled | names),
+        "sample_stats": xr.Dataset(_sample_stats(draws), coords=sampled | {"component": np.arange(k)}),
+        "observed_data": xr.Dataset(
+            {"observations": (("observation", "feature"), data.values)}, rows | {"feature": list(data.features)}
+        ),
+        "constant_data": xr.Dataset(
+            {
+                "sample_weight": ("observation", data.sample_weight),
+                "origin": ("feature", data.origin),
+                "unit": ("feature", data.unit),
+            },
+            rows | {"feature": list(data.features)},
+        ),
+        "optima": _optima(draws.optima, names),
+        "prior_hyperparameters": _hyperparameters(model.prior_for(data), names),
+    }
+    if draws.trace:
+        groups["trace"] = _trace(draws.trace, names)
+    tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    tree.attrs = identity(data, model) | {
+        "engine": json.dumps({"name": type(engine).__name__} | asdict(engine)),
+        "seed": str(seed),
+        "seconds": seconds,
+        "converged": int(draws.converged),
+        "inference_library": "bayesgmm",
+    }
+    return tree
+
+
+def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:
+    """Return the attributes that say what was fitted, with what."""
+    word = "flat" if model.is_flat else "ConjugatePrior" if model.prior is None else type(model.prior).__name__
+    named = {"n_components": model.n_components, "covariance_type": model.covariance_type, "prior": word}
+    return {
+        "schema": "bayesgmm",
+        "schema_version": SCHEMA_VERSION,
+        "model": json.dumps(named | {"default_prior": model.prior is None}),
+        "data_sha256": hashlib.sha256(np.ascontiguousarray(data.values).tobytes()).hexdigest(),
+        "versions": _versions(),
+    }
+
+
+@cache
+def _versions() -> str:
+    """Return the versions of the packages at work, as JSON."""
+    return json.dumps({name: version(name) for name in PACKAGES})
+
+
+def _parameters(parameters: MixtureParameters, grid: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: ((*grid, *dims), array)
+        for (name, dims), array in zip(PARAMETER_DIMS.items(), parameters.arrays, strict=True)
+    }
+
+
+def _sample_stats(draws: Draws) -> dict[str, Any]:
+    stats = {"lp": draws.log_posterior, "log_likelihood_total": draws.log_likelihood, **draws.sample_stats}
+    pair = ("chain", "draw")
+    return {name: (pair if values.ndim == 2 else (*pair, "component"), values) for name, values in stats.items()}
+
+
+def _optima(optima: Optima, names: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    values = {
+        "log_posterior": ("optimum", optima.log_posterior),
+        "basin_share": ("optimum", optima.basin_share),
+        "spurious": ("optimum", optima.spurious),
+    }
+    coords = names | {"optimum": np.arange(len(optima.log_posterior))}
+    attrs = {"dropped_starts": optima.dropped}
+    return xr.Dataset(values | _parameters(optima.parameters, ("optimum",)), coords, attrs)
+
+
+def _hyperparameters(prior: Prior, names: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    given = {name: value for name, value in asdict(prior).items() if name in HYPERPARAMETER_DIMS}
+    return xr.Dataset({name: (HYPERPARAMETER_DIMS[name], np.asarray(value)) for name, value in given.items()}, names)
+
+
+def _trace(trace: Mapping[str, np.ndarray], names: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    values = {name: (("iteration", *PARAMETER_DIMS.get(name, ())), array) for name, array in trace.items()}
+    return xr.Dataset(values, names | {"iteration": np.arange(len(trace["log_posterior"]))})
+
+
+def dataset(tree: xr.DataTree, group: str) -> xr.Dataset:
+    """Return one group of a tree."""
+    return tree.children[group].dataset
+
+
+def parameters_of(group: xr.Dataset) -> MixtureParameters:
+    """Return the parameters of a group: posterior, optima or trace."""
+    return MixtureParameters(*(group[name].values for name in PARAMETER_DIMS))
+
+
+def observations_of(tree: xr.DataTree) -> Observations:
+    """Return the rows of the fit, as the fit saw them."""
+    table, constant = dataset(tree, "observed_data")["observations"], dataset(tree, "constant_data")
+    return Observations(
+        np.ascontiguousarray(table.values),
+        constant["sample_weight"].values,
+        tuple(str(name) for name in table["feature"].values),
+        table["observation"].values,
+        constant["origin"].values,
+        constant["unit"].values,
+    )
+
+
+def prior_of(tree: xr.DataTree) -> Prior:
+    """Return the prior of the fit, in data units."""
+    named = json.loads(tree.attrs["model"])
+    values: dict[str, Any] = {
+        str(name): array.values for name, array in dataset(tree, "prior_hyperparameters").data_vars.items()
+    }
+    if "lkj" in values:
+        values["lkj"] = float(values["lkj"])
+    kind = PRIORS["ConjugatePrior" if named["prior"] == "flat" else named["prior"]]
+    return kind(**values, covariance_type=named["covariance_type"])
+
+
+def model_of(tree: xr.DataTree) -> MixtureModel:
+    """Return the model of the fit, its prior written out unless it was the default or flat."""
+    named = json.loads(tree.attrs["model"])
+    prior = "flat" if named["prior"] == "flat" else None if named["default_prior"] else prior_of(tree)
+    return MixtureModel(named["n_components"], named["covariance_type"], prior)
+
+
+def with_parameters(tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray) -> xr.DataTree:
+    """Return a copy of a tree with draws that were permuted by ``order``, which is composed with the record."""
+    changed = tree.copy()
+    for name, array in zip(PARAMETER_DIMS, parameters.arrays, strict=True):
+        changed["posterior"][name] = dataset(tree, "posterior")[name].copy(data=array)
+    before = dataset(tree, "sample_stats").get("label_order")
+    if before is not None:
+        changed["sample_stats"]["label_order"] = before.copy(data=np.take_along_axis(before.values, order, axis=-1))
+    return changed

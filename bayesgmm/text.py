@@ -1,0 +1,106 @@
+"""Results and comparisons as text for a terminal of 80 columns, and as HTML for a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+from typing import TYPE_CHECKING, Any
+
+from bayesgmm.diagnostics import complaints
+from bayesgmm.schema import dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesgmm.result import MixtureResult
+
+#: Columns that a terminal has.
+WIDTH = 80
+#: Rows of a table that are printed; the data frame has them all.
+MOST_ROWS = 20
+
+
+def table_text(frame: pd.DataFrame, title: str, digits: int = 3) -> str:
+    """Return a data frame as a table of plain lines, at most 80 columns wide."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False, title_style="")
+    longest = max((len(str(label)) for label in frame.index[:MOST_ROWS]), default=0)
+    table.add_column(str(frame.index.name or "").replace("_", " "), overflow="fold", min_width=min(longest, 27))
+    for name in frame.columns:
+        table.add_column(str(name).replace("_", " "), justify="right")
+    for label, row in frame.head(MOST_ROWS).iterrows():
+        table.add_row(str(label), *(_cell(value, digits) for value in row))
+    if len(frame) > MOST_ROWS:
+        table.caption = f"{len(frame) - MOST_ROWS} more rows in the data frame"
+    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, markup=False, highlight=False)
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    return "\n".join(line.rstrip() for line in lines).strip("\n")
+
+
+def _cell(value: Any, digits: int) -> str:
+    """Return a number with so many significant digits, whole ones whole, and nothing for NaN."""
+    if isinstance(value, str):
+        return value
+    if value != value:  # noqa: PLR0124, only NaN differs from itself
+        return ""
+    if float(value).is_integer() and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.{max(digits, len(str(int(abs(value)))))}g}" if abs(value) < 1e6 else f"{value:.{digits}g}"
+
+
+def headline(result: MixtureResult) -> str:
+    """Return one sentence: what was fitted to what, how."""
+    data, model = result.data, result.model
+    prior = "flat prior" if model.is_flat else "default prior" if model.prior is None else type(model.prior).__name__
+    sizes = result.weights.sizes
+    how = "a point estimate" if result.is_point else f"{sizes['chain']} chains of {sizes['draw']} draws"
+    return (
+        f"{model.n_components} {model.covariance_type} Gaussian components, {prior}; {len(data)} rows of "
+        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
+    )
+
+
+def verdict(result: MixtureResult) -> str:
+    """Return one sentence: whether the numbers can be used."""
+    if result.is_point:
+        settled = bool(result.tree.attrs["converged"])
+        return "EM converged." if settled else "EM did NOT converge: raise max_iter."
+    found = result.diagnostics()
+    log_posterior = dataset(result.tree, "sample_stats")["lp"].values
+    said = complaints(found, result.stuck_chains, result.divergences, log_posterior)
+    good = (
+        f"Diagnostics are good: R-hat at most {found['r_hat'].max():.3f}, at least {found['ess_bulk'].min():.0f} "
+        f"effective draws, no divergences; label switch rate {result.switch_rate:.2g}."
+    )
+    return good if not said else "Do NOT trust these draws yet: " + "; ".join(said) + "."
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph in lines of at most 80 columns."""
+    import textwrap
+
+    return textwrap.fill(text, WIDTH)
+
+
+def result_text(result: MixtureResult) -> str:
+    """Return a result as it prints."""
+    frame = shown_summary(result)
+    return "\n".join([wrapped(headline(result)), wrapped(verdict(result)), "", table_text(frame, "Parameters")])
+
+
+def shown_summary(result: MixtureResult) -> pd.DataFrame:
+    """Return the columns of the summary that say something."""
+    frame = result.summary()
+    if result.is_point:
+        return frame.loc[:, ["mean"]].rename(columns={"mean": "estimate"})
+    return frame.loc[:, ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk"]]
+
+
+def result_html(result: MixtureResult) -> str:
+    """Return a result for a notebook: names of columns are escaped."""
+    said = f"<p>{html.escape(headline(result))}</p><p>{html.escape(verdict(result))}</p>"
+    return f"<div>{said}{shown_summary(result).to_html(float_format='{:.4g}'.format, na_rep='')}</div>"
