@@ -61,17 +61,17 @@ def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFram
     import arviz as az
     import pandas as pd
 
-    rows = {
-        name: {
-            "mean": values.mean(),
-            "sd": values.std(ddof=1),
-            "r_hat": float(az.rhat(values)),
-            "ess_bulk": float(az.ess(values, method="bulk")),
-            "ess_tail": float(az.ess(values, method="tail", prob=(0.05, 0.95))),
-        }
-        for name, values in quantities.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
+    rows = {}
+    for name, values in quantities.items():
+        row = {"mean": values.mean(), "sd": values.std(ddof=1)}
+        # What never varies, such as the weight of a single component, has neither.
+        if np.ptp(values) > 0:
+            row["r_hat"] = float(az.rhat(values))
+            row["ess_bulk"] = float(az.ess(values, method="bulk"))
+            row["ess_tail"] = float(az.ess(values, method="tail", prob=(0.05, 0.95)))
+        rows[name] = row
+    columns = ["mean", "sd", "r_hat", "ess_bulk", "ess_tail"]
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).rename_axis("quantity")
 
 
 def stuck_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> list[int]:

@@ -24,6 +24,8 @@ from bayesgmm.relabel import alignment
 NARROWEST = 1e-10
 #: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
 SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
+#: The best start goes on to a tolerance finer by this factor, for at most so many iterations.
+POLISH, POLISH_ITERATIONS = 1e-5, 100
 #: Each start is the best of so many candidates per component, and at most so many, after a short run
 #: of so many iterations (small EM, Biernacki et al. 2003, doi:10.1016/S0167-9473(02)00163-9).
 CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
@@ -105,6 +107,8 @@ class EM:
             raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = ranked[0]
+        if climbs.converged[best]:
+            climbs = polished(climbs, best, data, prior, self)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
         if not climbs.converged[best]:
             warnings.warn(_slow_advice(self, float(climbs.remaining[best])), ConvergenceWarning, stacklevel=2)
@@ -198,6 +202,19 @@ def climb(first: MixtureParameters, data: Observations, prior: Any, settings: EM
             break
         params = prior.updated(_only(stats, ~done)).mode()
     return Climbs(end, values, remaining, converged, collapsed, iterations, history)
+
+
+def polished(climbs: Climbs, best: int, data: Observations, prior: Any, settings: EM) -> Climbs:
+    """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
+    finer = replace(settings, tol=settings.tol * POLISH, max_iter=min(settings.max_iter, POLISH_ITERATIONS))
+    last = climb(climbs.parameters[np.array([best])], data, prior, finer)
+    for whole, part in zip(climbs.parameters.arrays, last.parameters.arrays, strict=True):
+        whole[best] = part[0]
+    climbs.log_posterior[best] = last.log_posterior[0]
+    climbs.iterations[best] += last.iterations[0]
+    # The first state of the second climb is the last of the first.
+    later = [step | {"active": np.array([best])} for step in last.history[1:]]
+    return replace(climbs, history=climbs.history + later)
 
 
 def rise_to_come(gain: Float[np.ndarray, " start"], before: Float[np.ndarray, " start"]) -> Float[np.ndarray, " start"]:

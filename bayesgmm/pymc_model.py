@@ -15,7 +15,11 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.link.numba.dispatch.basic import (
+    numba_njit,
+    register_funcify_and_cache_key,
+    register_funcify_default_op_cache_key,
+)
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.exceptions import NotScalarConstantError
 from pytensor.tensor.linalg import solve_triangular
@@ -50,8 +54,9 @@ class MixtureLogDensity(Op):
         outputs = [pt.vector(shape=(x.type.shape[0],)), weights.type(), means.type(), factors.type()]
         return Apply(self, [weights, means, factors, x, sample_weight], outputs)
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Sequence[Any]) -> list[Any]:
-        """Return the shapes of the outputs."""
+    def infer_shape(self, *arguments: Any) -> list[Any]:
+        """Return the shapes of the outputs; the shapes of the inputs come last, in every version of PyTensor."""
+        shapes = arguments[-1]
         return [(shapes[3][0],), *shapes[:3]]
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
@@ -107,9 +112,9 @@ class WhitenedLogPosterior(Op):
         (eta,) = (pt.as_tensor(v, dtype="float64") for v in inputs)
         return Apply(self, [eta], [pt.dscalar(), eta.type()])
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+    def infer_shape(self, *arguments: Any) -> list[Any]:
         """Return the shapes of the outputs."""
-        return [(), shapes[0]]
+        return [(), arguments[-1][0]]
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Evaluate value and gradient."""
@@ -125,7 +130,8 @@ class WhitenedLogPosterior(Op):
         return [cotangents[0] * outputs[1]]  # pyright: ignore
 
 
-@register_funcify_default_op_cache_key(WhitenedLogPosterior)
+# No key: the function holds its data, so that none compiled for other data may stand in for it.
+@register_funcify_and_cache_key(WhitenedLogPosterior)
 def _whitened_log_posterior_in_numba(op: WhitenedLogPosterior, **_: Any) -> tuple[Any, None]:
     centre, spread, arguments = op.whitening.centre, op.whitening.spread, op.whitening.posterior.arguments
     (x, weight, origin, inverse_unit, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj) = (
@@ -301,8 +307,7 @@ def _separation_factors(prior: SeparationPrior) -> Any:
 def _lkj_factor(prior: SeparationPrior, component: int) -> Any:
     widths = pm.HalfNormal.dist(prior.deviation[component, ::-1], shape=prior.loc.shape[1])
     name, n = f"cholesky_reversed_{component}", prior.loc.shape[1]
-    packed = pm.LKJCholeskyCov(name, eta=prior.lkj, n=n, sd_dist=widths, compute_corr=False)
-    lower = pm.expand_packed_triangular(n, packed, lower=True)
+    lower, _, _ = pm.LKJCholeskyCov(name, eta=prior.lkj, n=n, sd_dist=widths, store_in_trace=False)
     return _inverse(lower, n).T[::-1, ::-1]
 
 

@@ -1,0 +1,42 @@
+"""Run benchmarks by name: ``python -m benchmarks.run [NAME ...] [--quick]``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import em_iteration, first_answer, model_gradient, nuts, report
+from benchmarks.clock import one_thread
+
+#: Each returns its table; quick runs are small and few, and say only that everything works.
+TABLES = {
+    "em_iteration": em_iteration.table,
+    "model_gradient": model_gradient.table,
+    "first_answer": first_answer.table,
+    "nuts": nuts.table,
+}
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=f"Among {', '.join(TABLES)}; all if none.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small and few; nothing is written.")] = False,
+) -> None:
+    """Print tables of CPU seconds and write them to benchmarks/results."""
+    unknown = set(names or ()) - set(TABLES)
+    if unknown:
+        raise typer.BadParameter(f"no table is called {sorted(unknown)}; there are {list(TABLES)}")
+    console = Console()
+    with one_thread() as unpinned:
+        if unpinned:
+            console.print(unpinned)
+        for name in names or TABLES:
+            table = TABLES[name](quick)
+            report.show(table, console)
+            if not quick and table.rows:
+                report.write(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,48 @@
+"""Data and fits that many tests share."""
+
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.parameters import COVARIANCE_TYPES
+
+
+@pytest.fixture(scope="session")
+def faithful():
+    return bg.datasets.load_faithful()
+
+
+@pytest.fixture(scope="session")
+def galaxies():
+    """The version of R's MASS, to which published mclust figures belong."""
+    return bg.datasets.load_galaxies("mass")
+
+
+@pytest.fixture(scope="session")
+def iris():
+    return bg.datasets.load_iris().drop(columns="species")
+
+
+@pytest.fixture(scope="session")
+def customers():
+    return bg.datasets.load_customers()
+
+
+@pytest.fixture(scope="session")
+def em_result(faithful):
+    return bg.fit(faithful, 2, engine="em", seed=1)
+
+
+@pytest.fixture(scope="session")
+def nuts_result(faithful):
+    return bg.fit(faithful, 2, engine=bg.NUTS(draws=500, tune=300), seed=1, progress=False)
+
+
+@pytest.fixture(params=COVARIANCE_TYPES)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261122)

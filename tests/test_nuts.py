@@ -1,0 +1,182 @@
+"""NUTS: the posterior, from EM's modes, the same whatever the form, the sampler and the number of cores."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.diagnostics import complaints, invariants, stuck_chains, table
+from bayesgmm.nuts import Starts
+from bayesgmm.schema import dataset, parameters_of
+
+QUICK = {"draws": 250, "tune": 150, "chains": 4}
+
+
+def quietly(data, model, engine, seed=1, **more):
+    """Fit with few draws, which say that they are few."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        return bg.fit(data, model, engine=engine, seed=seed, progress=False, **more)
+
+
+def test_same_seed_gives_the_same_bits_on_any_number_of_cores(faithful):
+    runs = [quietly(faithful, 2, bg.NUTS(**QUICK, cores=cores)).means.values for cores in (1, 2, 4, 1)]
+    assert all(np.array_equal(run, runs[0]) for run in runs)
+
+
+def test_seeds_and_chains_differ(faithful):
+    one, two = (quietly(faithful, 2, bg.NUTS(**QUICK), seed=seed).means.values for seed in (1, 2))
+    assert not np.array_equal(one, two)
+    assert len({chain.tobytes() for chain in one}) == 4
+
+
+def test_shipped_customers_and_faithful_pass_every_diagnostic(customers, faithful):
+    for data in (customers, faithful):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = bg.fit(data, 2, seed=1, progress=False).diagnostics()
+        assert found["r_hat"].max() < 1.01
+        assert found["ess_bulk"].min() > 400
+
+
+def z_scores(one, two):
+    """Differences of the means of label-invariant quantities in Monte Carlo standard errors."""
+    tables = []
+    for result in (one, two):
+        data = result.data
+        draws = parameters_of(dataset(result.tree, "posterior")).moved(data.origin, data.unit)
+        stats = dataset(result.tree, "sample_stats")
+        quantities = {"lp": stats["lp"].values} | invariants(draws, data, result.model.covariance_type)
+        tables.append(table(quantities))
+    error = np.sqrt(sum(t["sd"] ** 2 / t["ess_bulk"] for t in tables))
+    return ((tables[0]["mean"] - tables[1]["mean"]) / error).abs().max()
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "engine",
+    [bg.NUTS(sampler="pymc", draws=400, tune=300, chains=2), bg.NUTS(form="transparent", draws=1000, tune=500)],
+    ids=["pymc-compact", "nutpie-transparent"],
+)
+def test_forms_and_samplers_agree(faithful, engine):
+    """Alert at 3, fail at 5 standard errors."""
+    reference = bg.fit(faithful, 2, engine=bg.NUTS(draws=4000), seed=1, progress=False)
+    assert z_scores(quietly(faithful, 2, engine, seed=2), reference) < 5
+
+
+@pytest.mark.slow
+@pytest.mark.statistical
+def test_transparent_form_runs_on_the_sampler_of_pymc(faithful):
+    engine = bg.NUTS(sampler="pymc", form="transparent", draws=400, tune=400, chains=2)
+    reference = bg.fit(faithful, 2, engine=bg.NUTS(draws=4000), seed=1, progress=False)
+    assert z_scores(quietly(faithful, 2, engine, seed=2), reference) < 5
+
+
+def test_flat_prior_cannot_be_sampled(faithful):
+    with pytest.raises(bg.ModelError, match="improper posterior"):
+        bg.fit(faithful, bg.MixtureModel(2, prior="flat"), progress=False)
+
+
+def test_em_has_no_update_for_the_separation_prior(faithful):
+    model = bg.MixtureModel(2, prior=bg.SeparationPrior.from_data(faithful, 2))
+    with pytest.raises(bg.ModelError, match="no update for SeparationPrior"):
+        bg.fit(faithful, model, engine="em")
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("prior", ["semiconjugate", "separation"])
+def test_other_priors_are_sampled(faithful, prior, kind):
+    x = (faithful - faithful.mean()) / faithful.std()
+    chosen = {
+        "semiconjugate": bg.SemiConjugatePrior(1, 0, 4, 5, 1),
+        "separation": bg.SeparationPrior.from_data(x, 2, kind),
+    }[prior]
+    result = quietly(x, bg.MixtureModel(2, kind, chosen), bg.NUTS(**QUICK))
+    assert result.diagnostics()["r_hat"].max() < 1.05
+    assert abs(float(result.weights.mean(("chain", "draw")).min()) - 0.36) < 0.08
+
+
+def test_whole_weights_are_repeated_rows_for_nuts(faithful):
+    x = faithful.to_numpy()[:60]
+    times = np.random.default_rng(0).integers(1, 4, size=60)
+    start = (x[:, 0] > 3).astype(int)
+    weighted = quietly(x, 2, bg.NUTS(**QUICK), sample_weight=times, start=start)
+    repeated = quietly(np.repeat(x, times, 0), 2, bg.NUTS(**QUICK), start=np.repeat(start, times))
+    assert np.allclose(weighted.weights.mean(("chain", "draw")), repeated.weights.mean(("chain", "draw")), atol=0.02)
+
+
+def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
+    """One chain is sent to where two components share a group and one covers the other two."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(m, 1, 60) for m in (0, 100, 200)])
+    data = bg.Observations.of(x).standardised()
+    minor = bg.MixtureParameters(np.full(3, 1 / 3), np.array([[0.0], [0.5], [150.0]]), np.array([[[1.0]], [[1.0]], [[2500.0]]]))
+    draw, seeds = Starts.draw, []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        minor = bg.fit(x, 3, engine="em", start=minor).parameters
+
+    def misled(self, seed, *, best=False):
+        seeds.append(seed)
+        if len(set(seeds)) == 1:
+            posterior = self.modes[0].posterior
+            mode = posterior.whitened(posterior.coordinates.pack(minor.moved(data.origin, data.unit)))
+            return mode.theta(np.full(mode.centre.size, 0.3))
+        return draw(self, seed, best=best)
+
+    monkeypatch.setattr(Starts, "draw", misled)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = bg.fit(x, 3, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
+    assert len(result.stuck_chains) == 1
+    said = [str(w.message) for w in caught if issubclass(w.category, bg.ConvergenceWarning)]
+    assert any(f"chain(s) {result.stuck_chains} are stuck in a minor mode" in s and "fewer components" in s for s in said)
+    assert "Do NOT trust" in repr(result)
+    assert result.diagnostics().loc["stuck_chains", "mean"] == 1
+
+
+def test_each_complaint_says_what_to_do():
+    log_posterior = np.random.default_rng(0).normal(size=(4, 100)) - np.array([[0], [0], [12], [0]])
+    assert stuck_chains(log_posterior) == [2]
+    said = complaints(table({"lp": log_posterior}), [2], 3, log_posterior)
+    assert any("R-hat of lp" in s and "raise draws" in s for s in said)
+    assert any("3 divergent transitions: raise target_accept" in s for s in said)
+
+
+def test_few_draws_are_warned_of(faithful):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bg.fit(faithful, 2, engine=bg.NUTS(draws=50, tune=100), seed=1, progress=False)
+    assert any("effective draws of" in str(w.message) and "raise draws" in str(w.message) for w in caught)
+
+
+def test_switching_labels_are_warned_of():
+    x = np.random.default_rng(1).normal(size=30)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = bg.fit(x, 3, engine=bg.NUTS(draws=400, tune=200), seed=0, progress=False)
+    assert result.switch_rate > 0.05
+    assert any(issubclass(w.category, bg.LabelSwitchingWarning) for w in caught)
+    assert "Do NOT trust" in repr(result) or "good" in repr(result)
+
+
+def test_one_component_is_a_mixture_too(faithful):
+    result = bg.fit(faithful, 1, engine=bg.NUTS(draws=500, tune=200), seed=1, progress=False)
+    assert (result.weights == 1).all()
+    assert (result.predict_proba() == 1).all()
+
+
+def test_chains_start_from_several_modes_where_several_have_mass(galaxies):
+    data = bg.Observations.of(galaxies).standardised()
+    prior = bg.ConjugatePrior.from_data(galaxies, 4).in_units(data.origin, data.unit)
+    from bayesgmm.compact import CompactPosterior
+
+    optima = bg.EM(n_init=30).run(data, prior, None, np.random.default_rng(0)).optima
+    posterior = CompactPosterior.of(data, prior)
+    starts = Starts.of([posterior.whitened(t) for t in posterior.coordinates.pack(optima.parameters[:4])])
+    assert np.isclose(starts.mass.sum(), 1)
+    assert (np.diff(starts.mass) <= 0).all()
+    assert np.array_equal(starts.draw(5), starts.draw(5))
+    thetas = np.array(starts.draws(3, 200))
+    assert (thetas.std(axis=0) > 0).all()

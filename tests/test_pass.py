@@ -1,0 +1,166 @@
+"""The pass: exact against SciPy, the same bits for any threads, flat in memory."""
+
+import tracemalloc
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mixtures import log_joint, random_parameters, slow_pass
+from scipy.special import logsumexp
+
+from bayesgmm import MixtureParameters, Observations, e_step, estep
+from bayesgmm.kernels.elementary import exponentiate, logarithms
+from bayesgmm.kernels.factors import precision_factors
+from bayesgmm.kernels.passes import block_rows
+
+
+def test_exponentials_are_exact_to_an_ulp_and_never_nan():
+    values = np.concatenate([-np.linspace(0, 700, 4001), [-0.0, -1e-300, -np.inf, -1e308]])
+    found = values.copy()
+    exponentiate(found, np.empty_like(found), found.size)
+    assert np.abs(found[:4001] / np.exp(values[:4001]) - 1).max() < 3e-16
+    assert (found[-4:-2] == 1).all()
+    assert (found[-2:] < 1e-300).all()
+
+
+def test_logarithms_are_exact_to_an_ulp():
+    values = np.concatenate([1 + np.linspace(0, 100, 5001), np.exp(np.linspace(-600, 600, 999)), 1 + np.logspace(-15, -1)])
+    found = np.empty_like(values)
+    logarithms(values.copy(), found, values.size)
+    assert np.abs(found - np.log(values)).max() <= 1.2e-13
+    assert np.allclose(found, np.log(values), rtol=3e-16, atol=0)
+
+
+def test_precision_factors_invert_their_matrices_and_mark_singular_ones(rng):
+    roots = rng.normal(size=(5, 4, 4))
+    matrices = roots @ np.swapaxes(roots, -1, -2)
+    factors, log_det = precision_factors(matrices)
+    assert np.allclose(factors @ np.swapaxes(factors, -1, -2) @ matrices, np.eye(4))
+    assert (factors == np.tril(factors)).all()
+    assert np.allclose(log_det, np.linalg.slogdet(matrices)[1])
+    bad = np.array([np.zeros((2, 2)), np.full((2, 2), np.nan), [[1.0, 2.0], [2.0, 1.0]], np.diag([1.0, np.inf])])
+    assert np.isinf(precision_factors(bad)[1]).all()
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (7, 1, 3), (300, 2, 2), (77, 3, 4), (90, 5, 2), (65, 9, 3)])
+def test_pass_agrees_with_the_textbook(rng, kind, n, d, k):
+    x, weight = rng.normal(size=(n, d)), rng.uniform(0, 3, size=n)
+    data = Observations.of(x, weight) if weight.sum() > 1 else Observations.of(x)
+    parameters = random_parameters(rng, k, d, kind)
+    found = e_step(parameters, data, kind)
+    log_likelihood, counts, first, second = slow_pass(parameters, x, data.sample_weight)
+    second = second if kind in ("full", "tied") else second * np.eye(d)
+    assert np.isclose(found.log_likelihood, log_likelihood, rtol=1e-10)
+    assert np.allclose(found.stats.counts, counts, rtol=1e-10, atol=1e-12)
+    assert np.allclose(found.stats.first, first, rtol=1e-9, atol=1e-10)
+    assert np.allclose(found.stats.second, second, rtol=1e-9, atol=1e-10)
+
+
+def test_densities_and_responsibilities_agree_with_scipy(rng, kind):
+    x, parameters = 4 * rng.normal(size=(200, 3)), random_parameters(rng, 3, 3, kind)
+    data = Observations.of(x)
+    joint = log_joint(parameters, x)
+    total = logsumexp(joint, axis=0)
+    assert np.allclose(estep.log_densities(parameters, data, kind), total, rtol=1e-10)
+    assert np.allclose(estep.responsibilities(parameters, data, kind), np.exp(joint - total), rtol=0, atol=1e-12)
+
+
+def test_a_grid_of_parameters_is_one_pass_of_each(rng):
+    data = Observations.of(rng.normal(size=(50, 2)))
+    values = [random_parameters(rng, 3, 2) for _ in range(6)]
+    grid = MixtureParameters(*(np.stack(a).reshape(2, 3, *a[0].shape) for a in zip(*(v.arrays for v in values))))
+    found = e_step(grid, data)
+    for at, value in enumerate(values):
+        each = e_step(value, data)
+        assert found.log_likelihood[at // 3, at % 3] == each.log_likelihood
+        assert (found.stats.second[at // 3, at % 3] == each.stats.second).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 200.0, 1e5])
+def test_rows_far_from_every_component_have_finite_densities_and_memberships_of_one(rng, offset):
+    parameters = random_parameters(rng, 3, 2)
+    data = Observations.of(rng.normal(size=(9, 2)) + offset)
+    r = estep.responsibilities(parameters, data)
+    assert np.isfinite(estep.log_densities(parameters, data)).all()
+    assert np.abs(r.sum(axis=0) - 1).max() < 1e-12
+
+
+def test_first_moment_is_the_gradient_in_the_means(rng):
+    """Fisher's identity: d log p(x) / d mean_k = precision_k @ first_k."""
+    data, parameters = Observations.of(rng.normal(size=(60, 2))), random_parameters(rng, 2, 2)
+    found = np.linalg.solve(parameters.covariances, e_step(parameters, data).stats.first[..., None])[..., 0]
+    step = 1e-6
+    for c in range(2):
+        for j in range(2):
+            ends = []
+            for sign in (1, -1):
+                means = parameters.means.copy()
+                means[c, j] += sign * step
+                moved = MixtureParameters(parameters.weights, means, parameters.covariances)
+                ends.append(e_step(moved, data).log_likelihood)
+            assert np.isclose((ends[0] - ends[1]) / (2 * step), found[c, j], rtol=1e-6, atol=1e-6)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(1, 49))
+def test_statistics_of_parts_add_to_statistics_of_whole(seed, cut):
+    rng = np.random.default_rng(seed)
+    data, parameters = Observations.of(rng.normal(size=(50, 2))), random_parameters(rng, 2, 2)
+    whole = e_step(parameters, data)
+    parts = e_step(parameters, data.rows(0, cut)) + e_step(parameters, data.rows(cut, 50))
+    assert np.isclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-13)
+    assert np.allclose(parts.stats.second, whole.stats.second, rtol=1e-12, atol=1e-12)
+
+
+def test_whole_weights_equal_repeated_rows(rng):
+    x, times = rng.normal(size=(40, 2)), rng.integers(0, 4, size=40)
+    parameters = random_parameters(rng, 3, 2)
+    weighted, repeated = e_step(parameters, Observations.of(x, times)), e_step(parameters, Observations.of(np.repeat(x, times, 0)))
+    assert np.isclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-13)
+    assert np.allclose(weighted.stats.second, repeated.stats.second, rtol=1e-12)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
+    monkeypatch.setattr(estep, "SERIAL_WORK", 0)
+    monkeypatch.setattr(estep, "CHUNK_ROWS", 100)
+    data, parameters = Observations.of(rng.normal(size=(1234, 3))), random_parameters(rng, 3, 3)
+    found = []
+    for threads in (1, 2, 4):
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        found.append(e_step(parameters, data))
+    for other in found[1:]:
+        assert other.log_likelihood == found[0].log_likelihood
+        assert (other.stats.first == found[0].stats.first).all()
+        assert (other.stats.second == found[0].stats.second).all()
+
+
+def test_chunked_sums_agree_with_one_chunk(rng, monkeypatch):
+    data, parameters = Observations.of(rng.normal(size=(1000, 2))), random_parameters(rng, 2, 2)
+    whole = e_step(parameters, data)
+    monkeypatch.setattr(estep, "CHUNK_ROWS", 37)
+    assert np.allclose(e_step(parameters, data).stats.second, whole.stats.second, rtol=1e-12)
+
+
+def test_blocks_fit_a_first_level_cache_whatever_the_number_of_features():
+    assert [block_rows(d) for d in (1, 10, 50, 1000)] == [512, 256, 64, 64]
+
+
+def test_pass_holds_nothing_of_size_n_by_k(rng):
+    data, parameters = Observations.of(rng.normal(size=(200_000, 1))), random_parameters(rng, 20, 1)
+    e_step(parameters, data)
+    tracemalloc.start()
+    e_step(parameters, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000, "n x k doubles would be 32 MB"
+
+
+def test_covariances_keep_their_digits_far_from_the_origin(rng):
+    """Raw second moments at offset 1e8 would keep none."""
+    x = rng.normal(size=(500, 2))
+    near = e_step(MixtureParameters(np.ones(1), np.zeros((1, 2)), np.eye(2)[None]), Observations.of(x))
+    far_mean = np.full((1, 2), 2.0**27)
+    far = e_step(MixtureParameters(np.ones(1), far_mean, np.eye(2)[None]), Observations.of(x + 2.0**27))
+    assert np.allclose(far.stats.second, near.stats.second, rtol=1e-7)

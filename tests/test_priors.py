@@ -1,0 +1,181 @@
+"""Priors: closed under updating, equivariant, and their modes are modes."""
+
+import numpy as np
+import pytest
+from mixtures import random_parameters
+
+import bayesgmm as bg
+from bayesgmm import covariance as cov
+from bayesgmm.compact import Coordinates
+from bayesgmm.estep import e_step
+from bayesgmm.priors.separation import log_lkj_normaliser
+
+
+def statistics(rng, k, d, kind, n=30):
+    data = bg.Observations.of(rng.normal(size=(n, d)))
+    return e_step(random_parameters(rng, k, d, kind), data, kind).stats
+
+
+def semi(rng, k, d, kind):
+    return bg.SemiConjugatePrior(2.0, rng.normal(size=d), 3.0, d + 2.5, np.arange(1.0, d + 1)).bound(k, d, kind)
+
+
+def conjugate(rng, k, d, kind):
+    return bg.ConjugatePrior(2.0, rng.normal(size=d), 0.5, d + 2.5, np.arange(1.0, d + 1)).bound(k, d, kind)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+def test_default_prior_moves_with_the_data(faithful, kind, scale):
+    x = faithful.to_numpy()
+    plain, moved = (bg.ConjugatePrior.from_data(data, 2, kind) for data in (x, scale * x + 5 * scale))
+    assert np.allclose(moved.loc, scale * plain.loc + 5 * scale, rtol=1e-8)
+    assert np.allclose(moved.scale, scale**2 * plain.scale, rtol=1e-8)
+
+
+def test_default_prior_is_that_of_fraley_and_raftery(faithful):
+    prior = bg.ConjugatePrior.from_data(faithful, 3)
+    assert np.allclose(prior.scale, np.cov(faithful.to_numpy().T) / 3)
+    assert (prior.dof == 4).all()
+    assert (prior.shrinkage == 0.01).all()
+    spherical = bg.ConjugatePrior.from_data(faithful, 3, "spherical")
+    assert np.allclose(spherical.scale[0], np.trace(np.cov(faithful.to_numpy().T)) / 2 / 3 * np.eye(2))
+
+
+def test_updating_twice_is_updating_with_the_sum(rng, kind):
+    """A conjugate prior updated is a conjugate prior."""
+    data, parameters = bg.Observations.of(rng.normal(size=(40, 2))), random_parameters(rng, 3, 2, kind)
+    one, two = (e_step(parameters, part, kind).stats for part in (data.rows(0, 25), data.rows(25, 40)))
+    prior = conjugate(rng, 3, 2, kind)
+    once, twice = prior.updated(one + two), prior.updated(one).updated(two)
+    for name in ("concentration", "loc", "shrinkage", "dof", "scale"):
+        assert np.allclose(getattr(once, name), getattr(twice, name), rtol=1e-10), name
+
+
+def expected_log_posterior(prior, stats, parameters):
+    """Expected complete-data log-likelihood plus log prior: what an M-step has to raise."""
+    shift = parameters.means - stats.about
+    cross = np.einsum("ki,kj->kij", stats.first, shift)
+    square = stats.counts[:, None, None] * np.einsum("ki,kj->kij", shift, shift)
+    scatter = stats.second - cross - np.swapaxes(cross, 1, 2) + square
+    precision = np.linalg.inv(parameters.covariances)
+    fit = -0.5 * (stats.counts @ np.linalg.slogdet(parameters.covariances)[1] + np.einsum("kij,kji->", precision, scatter))
+    return fit + stats.counts @ np.log(parameters.weights) + prior.log_density(parameters)
+
+
+def nearby(parameters, prior, rng, size):
+    """A point of the same structure, a step away in unconstrained coordinates (whatever they are)."""
+    coordinates = Coordinates.of(prior, parameters.n_features)
+    theta = coordinates.pack(parameters)
+    return coordinates.unpack(theta + size * rng.normal(size=theta.size))
+
+
+@pytest.mark.parametrize("family", [conjugate, semi])
+def test_mode_given_labels_is_the_highest_point(rng, kind, family):
+    prior, stats = family(rng, 3, 2, kind), statistics(rng, 3, 2, kind)
+    best = prior.updated(stats).mode()
+    if family is semi:  # one conditional maximum at a time: climb to the joint one
+        for _ in range(200):
+            scale = e_scatter(stats, best)
+            best = prior.updated(scale).mode()
+        stats = scale
+    peak = expected_log_posterior(prior, stats, best)
+    for size in (1e-3, 1e-2, 0.1):
+        for _ in range(20):
+            assert expected_log_posterior(prior, stats, nearby(best, prior, rng, size)) < peak + 1e-9
+
+
+def e_scatter(stats, parameters):
+    """The same statistics about other points."""
+    shift = parameters.means - stats.about
+    cross = np.einsum("ki,kj->kij", stats.first, shift)
+    square = stats.counts[:, None, None] * np.einsum("ki,kj->kij", shift, shift)
+    second = stats.second - cross - np.swapaxes(cross, 1, 2) + square
+    return bg.SufficientStatistics(parameters.means, stats.counts, stats.first - stats.counts[:, None] * shift, second)
+
+
+@pytest.mark.parametrize("family", [conjugate, semi])
+def test_mode_of_the_prior_is_its_highest_point(rng, kind, family):
+    prior = family(rng, 2, 2, kind)
+    peak = prior.log_density(prior.mode())
+    for size in (1e-3, 0.1):
+        for _ in range(20):
+            assert prior.log_density(nearby(prior.mode(), prior, rng, size)) < peak
+
+
+def test_flat_prior_gives_the_classical_m_step(rng, kind):
+    stats = statistics(rng, 3, 2, kind)
+    mode = bg.ConjugatePrior.flat(3, 2, kind).updated(stats).mode()
+    mean = stats.first / stats.counts[:, None]
+    centred = stats.second - stats.counts[:, None, None] * mean[:, :, None] * mean[:, None]
+    n, total = stats.counts[:, None, None], stats.counts.sum()
+    expected = {
+        "full": lambda: centred / n,
+        "tied": lambda: np.repeat(centred.sum(0, keepdims=True) / total, 3, 0),
+        "diag": lambda: centred * np.eye(2) / n,
+        "spherical": lambda: np.trace(centred, axis1=1, axis2=2)[:, None, None] / (2 * n) * np.eye(2),
+    }[kind]()
+    assert np.allclose(mode.covariances, expected, rtol=1e-11)
+    assert np.allclose(mode.means, stats.about + mean)
+    assert np.allclose(mode.weights, stats.counts / total)
+
+
+def test_flat_prior_has_density_one_and_cannot_be_drawn_from(rng, kind):
+    prior = bg.ConjugatePrior.flat(2, 2, kind)
+    assert prior.log_density(random_parameters(rng, 2, 2, kind)) == 0
+    with pytest.raises(bg.ModelError, match="flat prior is improper"):
+        prior.sample(rng)
+
+
+def test_weights_are_clipped_at_zero_where_the_concentration_is_below_one():
+    prior = bg.ConjugatePrior(np.array([0.5, 3.0, 2.0]), 0, 1, 3, 1).bound(3, 1, "full")
+    assert np.allclose(prior.mode().weights, [0, 2 / 3, 1 / 3])
+
+
+def test_blocks_are_written_out_and_read_back(rng, kind):
+    parameters = random_parameters(rng, 3, 4, kind)
+    blocks = cov.blocks(parameters.covariances, kind)
+    assert np.array_equal(cov.from_blocks(blocks, kind, 3, 4), parameters.covariances)
+    assert blocks.shape[-1] == cov.block_size(kind, 4)
+
+
+def test_free_parameters_are_those_of_the_unconstrained_vector(rng, kind):
+    prior = conjugate(rng, 3, 4, kind)
+    assert Coordinates.of(prior, 4).size == bg.MixtureModel(3, kind).free_parameters(4)
+
+
+def test_lkj_normaliser_is_the_integral_in_two_dimensions():
+    r = np.linspace(-1, 1, 2_000_001)
+    for shape in (1.0, 1.7, 4.0):
+        integral = np.trapezoid((1 - r**2) ** (shape - 1), r)
+        assert np.isclose(np.exp(-log_lkj_normaliser(shape, 2)), integral, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((-1, 0, 1, 4, 1), "`concentration` has to be above 0"),
+        (([1, 1, 1], 0, 1, 4, 1), r"`concentration` .* shape \(2,\)"),
+        ((1, np.zeros(3), 1, 4, 1), r"`loc` .* shape \(2,\) or \(2, 2\); got \(3,\)"),
+        ((1, 0, 0, 4, 1), "`shrinkage` has to be above 0"),
+        ((1, 0, 1, 1, 1), "`dof` has to be above 1"),
+        ((1, 0, 1, 4, -1), "`scale` has to be positive definite"),
+        ((1, 0, 1, 4, [[1.0, 0.5], [0.2, 1.0]]), "`scale` has to be symmetric"),
+        ((1, 0, 1, 4, np.ones((2, 2))), "`scale` has to be positive definite"),
+        ((1, 0, 1, np.nan, 1), "`dof` has to be finite"),
+        ((1, "left", 1, 4, 1), "`loc` has to be a number"),
+    ],
+)
+def test_wrong_hyperparameters_are_named(arguments, says):
+    with pytest.raises(bg.ModelError, match=says):
+        bg.ConjugatePrior(*arguments).bound(2, 2, "full")
+
+
+def test_tied_covariances_refuse_different_priors():
+    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+        bg.ConjugatePrior(1, 0, 1, np.array([3.0, 4.0]), 1).bound(2, 1, "tied")
+    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+        bg.SemiConjugatePrior(1, 0, 1, 3, np.array([[[1.0]], [[2.0]]])).bound(2, 1, "tied")
+    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+        bg.SeparationPrior(1, 0, 1, np.array([[1.0], [2.0]])).bound(2, 1, "tied")
+    with pytest.raises(bg.ModelError, match="`deviation` has to be above 0"):
+        bg.SeparationPrior(1, 0, 1, 0).bound(2, 1, "full")

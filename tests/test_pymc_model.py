@@ -1,0 +1,194 @@
+"""The transparent model: a plain PyMC model in value and gradient, the compact form in other coordinates."""
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from mixtures import bound_problem, random_parameters
+
+import bayesgmm as bg
+from bayesgmm import covariance as cov
+from bayesgmm import estep
+from bayesgmm.compact import CompactPosterior
+from bayesgmm.parameters import COVARIANCE_TYPES
+from bayesgmm.pymc_model import MixtureLogDensity, build_standardised_model, initial_values
+
+#: Interpreted by Python: nothing to compile, and every operation's `perform` runs.
+PLAIN = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
+
+
+def value_and_gradient(model, point):
+    function = model.compile_fn([model.logp(), model.dlogp(vars=model.free_RVs)], mode=PLAIN)
+    return function(point)
+
+
+def plain_model(model, k):
+    """The same model with the likelihood as `pm.Mixture` of `pm.MvNormal`."""
+    x, weight = model["x"].get_value(), model["sample_weight"].get_value()
+    with model.copy() as plain:
+        means, covariances = plain["means"], plain["covariances"]
+        components = [pm.MvNormal.dist(means[c], cov=covariances[c]) for c in range(k)]
+        mixture = pm.Mixture.dist(plain["weights"], components)
+        likelihood = (pm.logp(mixture, x) * weight).sum()
+        without = [p for p in plain.basic_RVs if p.name != "observations"]
+        prior = plain.logp(vars=without)
+        value = plain.replace_rvs_by_values([likelihood])[0] + prior
+        order = [plain.rvs_to_values[plain[v.name]] for v in model.free_RVs]
+        gradient = pt.concatenate([pt.grad(value, v).ravel() for v in order])
+        return plain.compile_fn([value, gradient], inputs=plain.value_vars, mode=PLAIN, on_unused_input="ignore")
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("prior", ["conjugate", "semiconjugate", "separation"])
+def test_value_and_gradient_are_those_of_a_plain_mixture(prior, kind):
+    rng = np.random.default_rng(3)
+    data, bound = bound_problem(rng, prior, kind, n=12)
+    model = build_standardised_model(data, bound)
+    point = {name: value + 0.1 * rng.normal(size=value.shape) for name, value in model.initial_point().items()}
+    value, gradient = value_and_gradient(model, point)
+    plain_value, plain_gradient = plain_model(model, 2)(point)
+    assert np.isclose(value, plain_value, rtol=1e-8)
+    assert np.abs(gradient - plain_gradient).max() < 1e-8 * np.abs(plain_gradient).max()
+
+
+def unconstrained(model, prior, parameters):
+    """The model's value variables at these parameters."""
+    values = initial_values(prior, parameters)
+    found = {}
+    for variable in model.free_RVs:
+        transform = model.rvs_to_transforms[variable]
+        value = pt.as_tensor(values[variable.name])
+        moved = value if transform is None else transform.forward(value, *variable.owner.inputs)
+        found[model.rvs_to_values[variable].name] = moved.eval(mode=PLAIN)
+    return found
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("prior", ["conjugate", "semiconjugate", "separation"])
+def test_compact_and_transparent_form_are_one_density(prior, kind):
+    """They differ by the log Jacobian between their unconstrained vectors, written down here, and a constant.
+
+    Under the conjugate prior the transparent means come from offsets: the determinant of the precision
+    factors. Under the separation prior its factor L is the inverse of the compact one: with logarithms of
+    both diagonals, the determinant to the power d - 1.
+    """
+    rng = np.random.default_rng(4)
+    data, bound = bound_problem(rng, prior, kind, n=12)
+    posterior = CompactPosterior.of(data, bound)
+    coordinates = posterior.coordinates
+    model = build_standardised_model(data, bound)
+    density = model.compile_fn(model.logp(jacobian=True), mode=PLAIN)
+    gaps = []
+    for _ in range(4):
+        theta = 0.4 * rng.normal(size=coordinates.size)
+        parameters = coordinates.unpack(theta)
+        compact, _ = posterior.value_and_gradient(theta)
+        transparent = density(unconstrained(model, bound, parameters))
+        log_det_factors = -0.5 * np.linalg.slogdet(cov.blocks(parameters.covariances, kind))[1]
+        if prior == "conjugate":
+            compact -= -0.5 * np.linalg.slogdet(parameters.covariances)[1].sum()
+        elif prior == "separation" and not cov.is_diagonal(kind):
+            compact += (data.n_features - 1) * log_det_factors.sum()
+        gaps.append(compact - transparent)
+    assert np.ptp(gaps) < 1e-10 * max(1.0, abs(compact))
+
+
+def test_pointwise_form_is_the_log_density_of_each_row(rng):
+    data = bg.Observations.of(rng.normal(size=(20, 2)), rng.integers(1, 3, size=20))
+    parameters = random_parameters(rng, 2, 2)
+    factors = estep.whiten(parameters).factors[0]
+    density = MixtureLogDensity(False)
+    found = density(parameters.weights, parameters.means, factors, data.values, data.sample_weight)[0].eval(mode=PLAIN)
+    assert np.allclose(found, data.sample_weight * estep.log_densities(parameters, data), rtol=1e-12)
+
+
+def test_gradient_of_rows_that_count_differently_is_a_second_pass(rng):
+    x, parameters = rng.normal(size=(20, 2)), random_parameters(rng, 2, 2)
+    factors = estep.whiten(parameters).factors[0]
+    along, means = rng.normal(size=20), pt.dmatrix("means")
+    rows = MixtureLogDensity(False)(parameters.weights, means, factors, x, np.ones(20))[0]
+    slope = pytensor.function([means], pt.grad(rows @ along, means), mode=PLAIN)(parameters.means)
+    step = 1e-6
+    for c in range(2):
+        for j in range(2):
+            ends = []
+            for sign in (1, -1):
+                moved = parameters.means.copy()
+                moved[c, j] += sign * step
+                value = bg.MixtureParameters(parameters.weights, moved, parameters.covariances)
+                ends.append(along @ estep.log_densities(value, bg.Observations.of(x)))
+            assert np.isclose(slope[c, j], (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+def test_second_derivatives_are_refused(rng):
+    parameters, means = random_parameters(rng, 2, 2), pt.dmatrix("means")
+    factors = estep.whiten(parameters).factors[0]
+    rows = MixtureLogDensity(False)(parameters.weights, means, factors, rng.normal(size=(5, 2)), np.ones(5))[0]
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        pt.grad(pt.grad(rows.sum(), means).sum(), means)
+
+
+def test_names_dims_and_coords_are_those_of_the_data(customers):
+    model = bg.build_pymc_model(customers, 2)
+    assert {v.name for v in model.free_RVs} == {"weights", "precision_chi", "precision_lower", "means_offset"}
+    assert {v.name for v in model.deterministics} == {"means", "covariances"}
+    assert model.named_vars_to_dims["covariances"] == ("component", "feature", "feature_bis")
+    assert list(model.coords["feature"]) == ["basket_value", "orders_per_year"]
+    assert model.coords["observation"][199] == "C200"
+    assert "weights" in pm.model_to_mermaid(model)
+
+
+def test_flat_prior_has_no_model(faithful):
+    with pytest.raises(bg.ModelError, match="improper posterior"):
+        bg.build_pymc_model(faithful, bg.MixtureModel(2, prior="flat"))
+
+
+def test_start_is_the_point_given(faithful, em_result, kind):
+    result = em_result if kind == "full" else bg.fit(faithful, bg.MixtureModel(2, kind), engine="em", seed=1)
+    model = bg.build_pymc_model(faithful, bg.MixtureModel(2, kind), start=result.parameters)
+    assert set(model.initvals) == {v.name for v in model.free_RVs}
+    names = ("means", "covariances")
+    free = {v: pt.as_tensor(model.initvals[v.name]) for v in model.free_RVs}
+    found = pytensor.graph.clone_replace([model[name] for name in names], free)
+    for name, value in zip(names, found, strict=True):
+        assert np.allclose(value.eval(mode=PLAIN), getattr(result.parameters, name), rtol=1e-6)
+    assert bg.build_pymc_model(faithful, 2).initvals == {}
+
+
+@pytest.fixture(scope="module")
+def sampled(faithful, em_result):
+    """What a user does: build, add a variable of her own, sample from the EM start."""
+    model = bg.build_pymc_model(faithful, 2, start=em_result.parameters)
+    with model:
+        pm.Deterministic("gap", model["means"][1, 0] - model["means"][0, 0])
+        tree = pm.sample(
+            100, tune=200, chains=2, initvals=model.initvals, random_seed=1, progressbar=False, nuts_sampler="nutpie",
+            compile_kwargs={"jitter_rvs": set()},
+        )  # fmt: skip
+        pm.compute_log_likelihood(tree, progressbar=False)
+    return model, tree
+
+
+def test_user_can_add_to_the_model_and_sample_it(sampled):
+    _, tree = sampled
+    assert 2.1 < float(tree.posterior["gap"].mean()) < 2.4
+    assert tree.posterior["means"].dims == ("chain", "draw", "component", "feature")
+
+
+def test_log_likelihood_of_pymc_is_the_marginal_density_of_rows(sampled, faithful):
+    _, tree = sampled
+    draw = bg.MixtureParameters(*(tree.posterior[n].values[0, 5] for n in ("weights", "means", "covariances")))
+    expected = estep.log_densities(draw, bg.Observations.of(faithful))
+    assert np.allclose(tree.log_likelihood["observations"][0, 5], expected, rtol=1e-9)
+    assert np.isclose(az.loo(tree).elpd, -1141, atol=3)
+
+
+def test_posterior_predictive_rows_look_like_the_data(sampled, faithful):
+    model, tree = sampled
+    with model:
+        drawn = pm.sample_posterior_predictive(tree, random_seed=1, progressbar=False)
+    rows = drawn.posterior_predictive["observations"].values.reshape(-1, 2)
+    assert np.allclose(rows.mean(axis=0), faithful.mean(), rtol=0.02)
+    assert np.allclose(rows.std(axis=0), faithful.std(), rtol=0.04)

@@ -1,0 +1,350 @@
+"""Posteriors known without the package: SciPy's distributions, enumeration, quadrature.
+
+Nothing of the package is imported here. Draws are arrays (chain, draw); what is claimed of them is
+judged in standard errors, from the effective sample size as ArviZ estimates it.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import arviz as az
+import numpy as np
+from scipy import stats
+from scipy.integrate import cumulative_trapezoid, trapezoid
+from scipy.special import gammaln, logsumexp
+
+#: In standard errors: what is logged, and what fails.
+ALERT, FAIL = 3.0, 5.0
+PROBABILITIES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That draws have a mean, which is estimated with a standard error."""
+
+    name: str
+    estimate: float
+    truth: float
+    error: float
+
+    @classmethod
+    def of(cls, name, values, truth):
+        return cls(name, float(values.mean()), float(truth), float(az.mcse(values, method="mean")))
+
+    @property
+    def z(self):
+        return (self.estimate - self.truth) / self.error
+
+
+def claims_of(name, values, distribution):
+    """Claim mean, standard deviation and quantiles, each as the mean of a function of the draws."""
+    mean, variance = distribution.mean(), distribution.std() ** 2
+    yield Claim.of(f"mean of {name}", values, mean)
+    yield Claim.of(f"variance of {name}", (values - mean) ** 2, variance)
+    for p in PROBABILITIES:
+        below = (values <= distribution.ppf(p)).astype(float)
+        yield Claim.of(f"share of {name} below its {p:.0%} quantile", below, p)
+
+
+def worst(claims):
+    """Return the largest of the absolute z-scores; not a number counts as infinitely bad."""
+    scores = np.abs([claim.z for claim in claims])
+    assert scores.size
+    return np.where(np.isfinite(scores), scores, np.inf).max()
+
+
+def hold(claims):
+    """Fail where a claim is off by more than `FAIL` standard errors, log where by more than `ALERT`."""
+    claims = list(claims)
+    for claim in claims:
+        if abs(claim.z) > ALERT:
+            logging.getLogger(__name__).warning("%s: %+.1f standard errors", claim.name, claim.z)
+    broken = [f"{c.name}: {c.estimate:.5g}, not {c.truth:.5g} ({c.z:+.1f})" for c in claims if not abs(c.z) <= FAIL]
+    assert not broken, broken
+    assert worst(claims) <= FAIL
+
+
+@dataclass(frozen=True)
+class NormalInverseWishart:
+    """Covariance ~ InverseWishart(dof, scale); mean ~ Normal(loc, covariance / shrinkage), for one component.
+
+    Diagonal: each variance ~ InverseGamma(dof / 2, scale_jj / 2). Spherical: one variance
+    ~ InverseGamma(dof / 2, mean of scale_jj / 2).
+    """
+
+    kind: str
+    loc: np.ndarray
+    shrinkage: float
+    dof: float
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, kind, loc, shrinkage, dof, scale):
+        scale = np.asarray(scale, dtype=float)
+        if kind == "spherical":
+            scale = np.diag(scale).mean() * np.eye(len(scale))
+        return cls(kind, np.asarray(loc, dtype=float), shrinkage, dof, scale)
+
+    def given(self, x):
+        """Return the posterior, by completing the square."""
+        n, d = x.shape
+        mean = x.mean(axis=0)
+        shift = mean - self.loc
+        scatter = (x - mean).T @ (x - mean) + np.outer(shift, shift) * n * self.shrinkage / (n + self.shrinkage)
+        rows = n
+        if self.kind == "diag":
+            scatter = np.diag(np.diag(scatter))
+        if self.kind == "spherical":
+            scatter, rows = np.trace(scatter) * np.eye(d), n * d
+        loc = (self.shrinkage * self.loc + n * mean) / (self.shrinkage + n)
+        return NormalInverseWishart(self.kind, loc, self.shrinkage + n, self.dof + rows, self.scale + scatter)
+
+    @property
+    def directions(self):
+        d = len(self.loc)
+        joint = [np.ones(d), np.r_[1.0, -np.ones(d - 1)]] if self.kind in ("full", "tied") and d > 1 else []
+        return [*np.eye(d), *joint]
+
+    def claims(self, means, covariances):
+        """Compare draws (chain, draw, d) and (chain, draw, d, d) with every marginal that has a name."""
+        d = len(self.loc)
+        dof = self.dof - (d - 1 if self.kind in ("full", "tied") else 0)
+        for c in self.directions:
+            width, name = c @ self.scale @ c, f"along {c.astype(int).tolist()}"
+            variance = np.einsum("i,...ij,j->...", c, covariances, c)
+            yield from claims_of(f"variance {name}", variance, stats.invgamma(dof / 2, scale=width / 2))
+            t = stats.t(dof, c @ self.loc, np.sqrt(width / (self.shrinkage * dof)))
+            yield from claims_of(f"mean {name}", means @ c, t)
+        apart = means - self.loc
+        distance = np.einsum("...i,...i->...", apart, np.linalg.solve(covariances, apart[..., None])[..., 0])
+        yield from claims_of("distance", self.shrinkage * distance, stats.chi2(d))
+        if self.kind in ("full", "tied") and d == 2:
+            # Anderson (2003), section 7.5: twice the root of a 2 x 2 Wishart's determinant is chi-squared.
+            root = 2 * np.sqrt(np.linalg.det(self.scale) / np.linalg.det(covariances))
+            yield from claims_of("root of the determinant", root, stats.chi2(2 * self.dof - 2))
+
+    def log_marginal(self, x):
+        """Log density of the rows, parameters integrated out: Student's t, row by row or all at once."""
+        n, d = x.shape
+        if n == 0:
+            return 0.0
+        if self.kind == "spherical":
+            shape = self.scale[0, 0] / self.dof * np.kron(np.eye(n) + 1 / self.shrinkage, np.eye(d))
+            return float(stats.multivariate_t(np.tile(self.loc, n), shape, df=self.dof).logpdf(x.ravel()))
+        if self.kind == "diag":
+            parts = (NormalInverseWishart("full", self.loc[[j]], self.shrinkage, self.dof, self.scale[[j]][:, [j]])
+                     for j in range(d))  # fmt: skip
+            return sum(part.log_marginal(x[:, [j]]) for j, part in enumerate(parts))
+        total, now = 0.0, self
+        for row in x:
+            dof = now.dof - d + 1
+            shape = now.scale * (now.shrinkage + 1) / (now.shrinkage * dof)
+            total += float(stats.multivariate_t(now.loc, shape, df=dof).logpdf(row))
+            now = now.given(row[None])
+        return total
+
+
+@dataclass(frozen=True)
+class Gridded:
+    """A distribution by its unnormalised density on an even grid, integrated by the trapezoidal rule."""
+
+    points: np.ndarray
+    density: np.ndarray
+
+    @cached_property
+    def normalised(self):
+        return self.density / trapezoid(self.density, self.points)
+
+    def expected(self, values):
+        return float(trapezoid(self.normalised * values, self.points))
+
+    def mean(self):
+        return self.expected(self.points)
+
+    def std(self):
+        return np.sqrt(self.expected((self.points - self.mean()) ** 2))
+
+    def ppf(self, p):
+        below = cumulative_trapezoid(self.normalised, self.points, initial=0)
+        return float(np.interp(p, below, self.points))
+
+
+@dataclass(frozen=True)
+class SemiConjugateGroup:
+    """Rows of one dimension, mean ~ Normal(loc, loc_variance), variance ~ InverseGamma(dof / 2, scale / 2)."""
+
+    loc: float
+    loc_variance: float
+    dof: float
+    scale: float
+    points: int = 400
+
+    @cached_property
+    def grid(self):
+        """Means and log variances wide enough to hold prior and posterior, as (m, 1) and (1, v)."""
+        width = 9 * np.sqrt(self.loc_variance)
+        log_variance = np.linspace(-9, 9, self.points) + np.log(self.scale / self.dof)
+        return np.linspace(self.loc - width, self.loc + width, self.points)[:, None], log_variance[None]
+
+    @cached_property
+    def log_prior(self):
+        mean, log_variance = self.grid
+        normal = stats.norm(self.loc, np.sqrt(self.loc_variance)).logpdf(mean)
+        gamma = stats.invgamma(self.dof / 2, scale=self.scale / 2).logpdf(np.exp(log_variance))
+        return normal + gamma + log_variance
+
+    def log_joint(self, x):
+        mean, log_variance = self.grid
+        each = (stats.norm(mean, np.exp(log_variance / 2)).logpdf(row) for row in x)
+        return self.log_prior + sum(each)
+
+    def marginals(self, x):
+        """Return the posterior of the mean and that of the log variance."""
+        joint = self.log_joint(x)
+        density = np.exp(joint - joint.max())
+        return Gridded(self.grid[0][:, 0], density.sum(axis=1)), Gridded(self.grid[1][0], density.sum(axis=0))
+
+    def claims(self, x, means, variances):
+        of_mean, of_log_variance = self.marginals(x)
+        yield from claims_of("mean", means, of_mean)
+        yield from claims_of("log variance", np.log(variances), of_log_variance)
+
+    def facts(self, x):
+        """Return log marginal likelihood, posterior mean of the mean and of the variance."""
+        joint = self.log_joint(x)
+        steps = [np.diff(self.grid[0], axis=0)[0, 0], np.diff(self.grid[1], axis=1)[0, 0]]
+        total = logsumexp(joint)
+        share = np.exp(joint - total)
+        mean, log_variance = self.grid
+        return total + np.log(steps).sum(), float((share * mean).sum()), float((share * np.exp(log_variance)).sum())
+
+
+@dataclass(frozen=True)
+class ConjugateGroup:
+    """Rows of one dimension under the normal-inverse-gamma prior."""
+
+    loc: float
+    shrinkage: float
+    dof: float
+    scale: float
+
+    def facts(self, x):
+        """Return log marginal likelihood, posterior mean of the mean and of the variance."""
+        prior = NormalInverseWishart.of("full", [self.loc], self.shrinkage, self.dof, [[self.scale]])
+        if not len(x):
+            return 0.0, self.loc, self.scale / (self.dof - 2)
+        now = prior.given(x[:, None])
+        return prior.log_marginal(x[:, None]), now.loc[0], now.scale[0, 0] / (now.dof - 2)
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """The posterior of a small mixture of one dimension: every labelling, everything else integrated out.
+
+    Attributes
+    ----------
+    x : array (n,)
+        The rows.
+    concentration : array (k,)
+        Of the weights.
+    groups : list
+        The prior of each component, with `facts`.
+    """
+
+    x: np.ndarray
+    concentration: np.ndarray
+    groups: list
+
+    @cached_property
+    def members(self):
+        """Which rows each component has, (labelling, k, n)."""
+        k = len(self.groups)
+        labels = np.array(list(product(range(k), repeat=len(self.x))))
+        return labels[:, None] == np.arange(k)[:, None]
+
+    @cached_property
+    def facts(self):
+        """Log marginal likelihood, mean and variance of each component under each labelling."""
+        known = {}
+        for k, group in enumerate(self.groups):
+            for member in np.unique(self.members[:, k], axis=0):
+                known[k, member.tobytes()] = group.facts(self.x[member])
+        return np.array([[known[k, m.tobytes()] for k, m in enumerate(each)] for each in self.members])
+
+    @cached_property
+    def posterior(self):
+        """Probability of each labelling: Dirichlet-multinomial times the marginal likelihoods."""
+        counts = self.members.sum(axis=-1)
+        log_urn = gammaln(self.concentration + counts).sum(axis=1)
+        log_mass = log_urn + self.facts[..., 0].sum(axis=1)
+        return np.exp(log_mass - logsumexp(log_mass))
+
+    @property
+    def weights(self):
+        """Posterior mean of the weights given each labelling."""
+        raised = self.concentration + self.members.sum(axis=-1)
+        return raised / raised.sum(axis=1, keepdims=True)
+
+    @property
+    def together(self):
+        """Posterior probability that two rows share a component, (n, n)."""
+        return np.einsum("l,lki,lkj->ij", self.posterior, self.members.astype(float), self.members.astype(float))
+
+    def claims(self, weights, means, variances):
+        """Compare draws (chain, draw, k) in ways that labels do not change."""
+        joint = weights[..., None, :] * stats.norm(means[..., None, :], np.sqrt(variances[..., None, :])).pdf(
+            self.x[:, None]
+        )
+        r = joint / joint.sum(axis=-1, keepdims=True)
+        for i, j in zip(*np.triu_indices(len(self.x), 1), strict=True):
+            both = (r[..., i, :] * r[..., j, :]).sum(axis=-1)
+            yield Claim.of(f"rows {i} and {j} together", both, self.together[i, j])
+        raised = self.concentration + self.members.sum(axis=-1)
+        total = raised.sum(axis=1)
+        squares = (raised * (raised + 1)).sum(axis=1) / (total * (total + 1))
+        yield Claim.of("sum of squared weights", (weights**2).sum(axis=-1), self.posterior @ squares)
+        centre = self.posterior @ (self.weights * self.facts[..., 1]).sum(axis=1)
+        yield Claim.of("mean of the mixture", (weights * means).sum(axis=-1), centre)
+        within = self.posterior @ (self.weights * self.facts[..., 2]).sum(axis=1)
+        yield Claim.of("variance within components", (weights * variances).sum(axis=-1), within)
+
+    def claims_by_component(self, weights, means):
+        """Compare draws of each component, where priors that differ tell components apart."""
+        for k in range(len(self.groups)):
+            yield Claim.of(f"weight {k}", weights[..., k], self.posterior @ self.weights[:, k])
+            yield Claim.of(f"mean {k}", means[..., k], self.posterior @ self.facts[:, k, 1])
+
+
+def log_normals(x, means, covariances):
+    """Log density of rows (n, d) under each component, (k, n)."""
+    return np.stack(
+        [np.atleast_1d(stats.multivariate_normal(m, c).logpdf(x)) for m, c in zip(means, covariances, strict=True)]
+    )
+
+
+def log_likelihood(x, weights, means, covariances):
+    return logsumexp(np.log(weights)[:, None] + log_normals(x, means, covariances), axis=0).sum()
+
+
+def log_covariance_prior(kind, dof, scale, covariances):
+    """Log density of the free numbers of covariances (k, d, d); dof (k,), scale (k, d, d) as a user gives them."""
+    if kind == "full":
+        each = zip(dof, scale, covariances, strict=True)
+        return sum(float(stats.invwishart(nu, s).logpdf(c)) for nu, s, c in each)
+    if kind == "tied":
+        return float(stats.invwishart(dof[0], scale[0]).logpdf(covariances[0]))
+    total = 0.0
+    for nu, s, c in zip(dof, scale, covariances, strict=True):
+        widths, variances = np.diag(s), np.diag(c)
+        if kind == "spherical":
+            widths, variances = [widths.mean()], variances[:1]
+        total += sum(stats.invgamma(nu / 2, scale=w / 2).logpdf(v) for w, v in zip(widths, variances, strict=True))
+    return total
+
+
+def log_mean_prior(loc, spread, means):
+    """Log density of means (k, d), each normal about ``loc`` with its covariance in ``spread`` (k, d, d)."""
+    each = zip(loc, spread, means, strict=True)
+    return sum(float(stats.multivariate_normal(m0, v).logpdf(m)) for m0, v, m in each)
