@@ -166,9 +166,10 @@ def compare_command(
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn what the user can mend into one sentence on stderr and exit status 2; warnings into one line each."""
-    from bayesgmm.errors import BayesGMMError
+    from bayesgmm.errors import BayesGMMError, BayesGMMWarning
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", BayesGMMWarning)
         warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
         try:
             yield

@@ -107,7 +107,10 @@ def test_whole_weights_are_repeated_rows_for_nuts(faithful):
 
 
 def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
-    """One chain is sent to where two components share a group and one covers the other two."""
+    """One chain is sent to where two components share a group and one covers the other two.
+
+    The concentration keeps a component from emptying, which is how chains leave that mode otherwise.
+    """
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(m, 1, 60) for m in (0, 100, 200)])
     data = bg.Observations.of(x).standardised()
@@ -115,7 +118,8 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
     draw, seeds = Starts.draw, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.ConvergenceWarning)
-        minor = bg.fit(x, 3, engine="em", start=minor).parameters
+        model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(x, 3, concentration=50.0))
+        minor = bg.fit(x, model, engine="em", start=minor).parameters
 
     def misled(self, seed, *, best=False):
         seeds.append(seed)
@@ -128,7 +132,7 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
     monkeypatch.setattr(Starts, "draw", misled)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = bg.fit(x, 3, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
+        result = bg.fit(x, model, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
     assert len(result.stuck_chains) == 1
     said = [str(w.message) for w in caught if issubclass(w.category, bg.ConvergenceWarning)]
     assert any(f"chain(s) {result.stuck_chains} are stuck in a minor mode" in s and "fewer components" in s for s in said)
