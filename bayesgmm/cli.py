@@ -85,6 +85,7 @@ def _root(
 @app.command("fit")
 def fit_command(
     data: Data,
+    *,
     components: Components,
     engine: Annotated[EngineName, typer.Option("--engine", help="em: a point; nuts: a posterior.")] = EngineName.nuts,
     covariance_type: Covariance = CovarianceName.full,
@@ -134,6 +135,7 @@ def predict_command(
 @app.command("compare")
 def compare_command(
     data: Data,
+    *,
     components: Components,
     covariance_type: Covariance = CovarianceName.full,
     columns: Columns = None,

@@ -63,7 +63,7 @@ def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFram
 
     rows = {}
     for name, values in quantities.items():
-        row = {"mean": values.mean(), "sd": values.std(ddof=1)}
+        row = {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
         # What never varies, such as the weight of a single component, has neither.
         if np.ptp(values) > 0:
             row["r_hat"] = float(az.rhat(values))

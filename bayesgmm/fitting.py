@@ -113,8 +113,8 @@ def fit(
     prior = mixture.prior_for(observations).in_units(seen.origin, seen.unit)
     first = None if start is None else _start(start, seen, mixture, prior)
     draws = runner.run(seen, prior, first, rng, bool(progress))
-    named = seed if isinstance(seed, (int, np.integer)) else None
-    result = MixtureResult.of(draws, seen, mixture, runner, named, time.perf_counter() - began)
+    named = int(seed) if isinstance(seed, (int, np.integer)) else None
+    result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=time.perf_counter() - began)
     _warn(result)
     return result
 

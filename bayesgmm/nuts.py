@@ -115,31 +115,12 @@ class NUTS:
         posterior = CompactPosterior.of(data, prior)
         packed = posterior.coordinates.pack(optima.parameters[:MOST_MODES])
         starts = Starts.of([posterior.whitened(theta) for theta in packed])
-        seed = int(rng.integers(2**31 - 1))
-        sample = self._sample_compact if self.form == "compact" else self._sample_transparent
-        parameters, stats = sample(data, prior, starts, seed, progress)
+        sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
+        sample = _sample_compact if self.form == "compact" else _sample_transparent
+        parameters, stats = sample(sampling, data, prior)
         log_likelihood = log_likelihoods(parameters, data, prior)
         log_posterior = log_likelihood + prior.log_density(parameters)
         return Draws(parameters, log_posterior, log_likelihood, _scored(optima, data, prior), stats)
-
-    def _sample_compact(
-        self, data: Observations, prior: Prior, starts: Starts, seed: int, progress: bool
-    ) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
-        run = _nutpie_on_compact if self.sampler == "nutpie" else _pymc_on_compact
-        tree = run(self, starts, seed, progress, self._cores(data, prior))
-        eta, white = tree["posterior"]["eta"].values, starts.modes[0]
-        return white.posterior.coordinates.unpack(white.theta(eta)), kept_stats(tree)
-
-    def _sample_transparent(
-        self, data: Observations, prior: Prior, starts: Starts, seed: int, progress: bool
-    ) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
-        from bayesgmm.pymc_model import build_standardised_model
-
-        model = build_standardised_model(data, prior)
-        run = _nutpie_on_model if self.sampler == "nutpie" else _pymc_on_transparent
-        posterior = (tree := run(self, model, prior, starts, seed, progress, self._cores(data, prior)))["posterior"]
-        names = ("weights", "means", "covariances")
-        return MixtureParameters(*(posterior[name].values for name in names)), kept_stats(tree)
 
     def _cores(self, data: Observations, prior: Prior) -> int:
         """Return how many chains to sample at a time."""
@@ -191,6 +172,52 @@ class Starts:
         return self.modes[0].posterior.coordinates.unpack(theta)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """One run of a sampler, settled.
+
+    Attributes
+    ----------
+    engine : NUTS
+        Settings.
+    starts : Starts
+        Where chains start.
+    seed : int
+        Of the sampler.
+    progress : bool
+        Whether it draws a bar.
+    cores : int
+        Chains at a time.
+    """
+
+    engine: NUTS
+    starts: Starts
+    seed: int
+    progress: bool
+    cores: int
+
+
+def _sample_compact(
+    sampling: Sampling, data: Observations, prior: Prior
+) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+    del data, prior  # The modes hold both.
+    white = sampling.starts.modes[0]
+    tree = (_nutpie_on_compact if sampling.engine.sampler == "nutpie" else _pymc_on_compact)(sampling, white)
+    return sampling.starts.unpacked(white.theta(tree["posterior"]["eta"].values)), kept_stats(tree)
+
+
+def _sample_transparent(
+    sampling: Sampling, data: Observations, prior: Prior
+) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+    from bayesgmm.pymc_model import build_standardised_model
+
+    model = build_standardised_model(data, prior)
+    run = _nutpie_on_model if sampling.engine.sampler == "nutpie" else _pymc_on_model
+    tree = run(sampling, model, prior)
+    names = ("weights", "means", "covariances")
+    return MixtureParameters(*(tree["posterior"][name].values for name in names)), kept_stats(tree)
+
+
 def log_likelihoods(parameters: MixtureParameters, data: Observations, prior: Prior) -> np.ndarray:
     """Return the log-likelihood of each draw, as seen."""
     flat = parameters.reshaped((int(np.prod(parameters.grid)),))
@@ -224,11 +251,10 @@ def _scored(optima: Optima, data: Observations, prior: Prior) -> Optima:
     return Optima(optima.parameters, value, optima.basin_share, optima.spurious, optima.dropped)
 
 
-def _nutpie_on_compact(engine: NUTS, starts: Starts, seed: int, progress: bool, cores: int) -> Any:
+def _nutpie_on_compact(sampling: Sampling, white: Whitening) -> Any:
     """Let nutpie call the compiled posterior itself: nothing is compiled for a new model."""
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    white = starts.modes[0]
     size = white.centre.size
     compiled = from_pyfunc(
         size,
@@ -238,65 +264,65 @@ def _nutpie_on_compact(engine: NUTS, starts: Starts, seed: int, progress: bool, 
         [(size,)],
         ["eta"],
         # By the chain's own seed, for the order in which chains begin is not fixed.
-        make_initial_point_fn=lambda chain_seed: white.eta(starts.draw(chain_seed)),
+        make_initial_point_fn=lambda chain_seed: white.eta(sampling.starts.draw(chain_seed)),
     )
-    return _run_nutpie(engine, compiled, seed, progress, cores)
+    return _run_nutpie(sampling, compiled)
 
 
-def _nutpie_on_model(
-    engine: NUTS, model: Any, prior: Prior, starts: Starts, seed: int, progress: bool, cores: int
-) -> Any:
+def _nutpie_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:
     import nutpie
 
     from bayesgmm.pymc_model import random_initial_values
 
     # nutpie draws each variable's start by itself: a mixture of modes would be no start.
-    near = [starts.unpacked(theta) for theta in starts.draws(seed, 4 * engine.chains, best=True)]
-    values: Any = random_initial_values(prior, near)
-    compiled = nutpie.compile_pymc_model(model, initial_points=values, jitter_rvs=set())
-    return _run_nutpie(engine, compiled, seed, progress, cores)
+    near = sampling.starts.draws(sampling.seed, 4 * sampling.engine.chains, best=True)
+    values: Any = random_initial_values(prior, [sampling.starts.unpacked(theta) for theta in near])
+    return _run_nutpie(sampling, nutpie.compile_pymc_model(model, initial_points=values, jitter_rvs=set()))
 
 
-def _run_nutpie(engine: NUTS, compiled: Any, seed: int, progress: bool, cores: int) -> Any:
+def _run_nutpie(sampling: Sampling, compiled: Any) -> Any:
     import nutpie
 
+    engine = sampling.engine
     return nutpie.sample(
         compiled,
         draws=engine.draws,
         tune=engine.tune,
         chains=engine.chains,
-        cores=cores,
-        seed=seed,
-        progress_bar=progress,
+        cores=sampling.cores,
+        seed=sampling.seed,
+        progress_bar=sampling.progress,
         save_warmup=False,
         target_accept=engine.target_accept,
     )
 
 
-def _pymc_on_compact(engine: NUTS, starts: Starts, seed: int, progress: bool, cores: int) -> Any:
-    from bayesgmm.pymc_model import build_compact_model, sample_with_pymc
+def _pymc_on_compact(sampling: Sampling, white: Whitening) -> Any:
+    from bayesgmm.pymc_model import build_compact_model
 
-    white = starts.modes[0]
-    values = [{"eta": white.eta(theta)} for theta in starts.draws(seed, engine.chains)]
-    return sample_with_pymc(build_compact_model(white), values, progress, **_options(engine, seed, cores))
-
-
-def _pymc_on_transparent(
-    engine: NUTS, model: Any, prior: Prior, starts: Starts, seed: int, progress: bool, cores: int
-) -> Any:
-    from bayesgmm.pymc_model import initial_values, sample_with_pymc
-
-    values = [initial_values(prior, starts.unpacked(theta)) for theta in starts.draws(seed, engine.chains)]
-    return sample_with_pymc(model, values, progress, **_options(engine, seed, cores))
+    starts = sampling.starts.draws(sampling.seed, sampling.engine.chains)
+    return _run_pymc(sampling, build_compact_model(white), [{"eta": white.eta(theta)} for theta in starts])
 
 
-def _options(engine: NUTS, seed: int, cores: int) -> dict[str, Any]:
-    """Return the settings that `pymc.sample` takes."""
-    return {
-        "draws": engine.draws,
-        "tune": engine.tune,
-        "chains": engine.chains,
-        "cores": cores,
-        "random_seed": seed,
-        "nuts": {"target_accept": engine.target_accept},
-    }
+def _pymc_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:
+    from bayesgmm.pymc_model import initial_values
+
+    starts = sampling.starts.draws(sampling.seed, sampling.engine.chains)
+    return _run_pymc(sampling, model, [initial_values(prior, sampling.starts.unpacked(theta)) for theta in starts])
+
+
+def _run_pymc(sampling: Sampling, model: Any, values: list[dict[str, np.ndarray]]) -> Any:
+    from bayesgmm.pymc_model import sample_with_pymc
+
+    engine = sampling.engine
+    return sample_with_pymc(
+        model,
+        values,
+        sampling.progress,
+        draws=engine.draws,
+        tune=engine.tune,
+        chains=engine.chains,
+        cores=sampling.cores,
+        random_seed=sampling.seed,
+        nuts={"target_accept": engine.target_accept},
+    )

@@ -60,10 +60,10 @@ class MixtureResult:
 
     @classmethod
     def of(
-        cls, draws: Draws, data: Observations, model: MixtureModel, engine: Any, seed: Any, seconds: float
+        cls, draws: Draws, data: Observations, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
     ) -> MixtureResult:
         """Put draws, in the coordinates of the fit, into a result in data units."""
-        tree = tree_of(settled(draws, data, model), data, model, engine, seed, seconds)
+        tree = tree_of(settled(draws, data, model), data, model, engine, seed=seed, seconds=seconds)
         result = cls(tree, engine, model)
         small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES
         return result.with_log_likelihood() if small and not result.is_point else result

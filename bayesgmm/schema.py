@@ -83,7 +83,7 @@ def _trace_in_units(trace: Mapping[str, np.ndarray], data: Observations, shift: 
 
 
 def tree_of(
-    draws: Draws, data: Observations, model: MixtureModel, engine: Any, seed: Any, seconds: float
+    draws: Draws, data: Observations, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
 ) -> xr.DataTree:
     """Return the tree of a fit.
 

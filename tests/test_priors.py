@@ -171,11 +171,11 @@ def test_wrong_hyperparameters_are_named(arguments, says):
 
 
 def test_tied_covariances_refuse_different_priors():
-    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+    with pytest.raises(bg.ModelError, match="has to be equal for all components of a tied"):
         bg.ConjugatePrior(1, 0, 1, np.array([3.0, 4.0]), 1).bound(2, 1, "tied")
-    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+    with pytest.raises(bg.ModelError, match="has to be equal for all components of a tied"):
         bg.SemiConjugatePrior(1, 0, 1, 3, np.array([[[1.0]], [[2.0]]])).bound(2, 1, "tied")
-    with pytest.raises(bg.ModelError, match="equal for all components of a tied"):
+    with pytest.raises(bg.ModelError, match="has to be equal for all components of a tied"):
         bg.SeparationPrior(1, 0, 1, np.array([[1.0], [2.0]])).bound(2, 1, "tied")
     with pytest.raises(bg.ModelError, match="`deviation` has to be above 0"):
         bg.SeparationPrior(1, 0, 1, 0).bound(2, 1, "full")

@@ -9,6 +9,7 @@ expected complete-data log-likelihood, from the statistics of the same pass.
 import numpy as np
 
 from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.factors import invert_lower
 from bayesgmm.kernels.likelihood import expected, pull_back
 
 
@@ -76,13 +77,7 @@ def separation(factors, diagonal, deviation, lkj, gradient_factors, gradient_a):
     value = 0.0
     for b in range(blocks):
         factor = factors[b]
-        for j in range(p):
-            inverse[j, j] = 1.0 / factor[j, j]
-            for i in range(j + 1, p):
-                total = 0.0
-                for m in range(j, i):
-                    total -= factor[i, m] * inverse[m, j]
-                inverse[i, j] = total / factor[i, i]
+        invert_lower(factor, inverse)
         for j in range(p):
             variance[j] = 0.0
             for i in range(j, p):

@@ -115,8 +115,7 @@ class ConjugatePrior:
             scale * np.eye(d) if cov.is_diagonal(covariance_type) else scale,
             covariance_type,
         )
-        if covariance_type == "tied" and (np.ptp(bound.dof) > 0 or np.ptp(bound.scale, axis=0).max() > 0):
-            raise ModelError("`dof` and `scale` have to be equal for all components of a tied covariance")
+        hyper.refuse_unequal(covariance_type, dof=bound.dof, scale=bound.scale)
         return bound
 
     @property

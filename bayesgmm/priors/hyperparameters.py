@@ -57,6 +57,13 @@ def matrices(value: Any, name: str, k: int, d: int) -> Float[np.ndarray, "k d d"
     return array
 
 
+def refuse_unequal(covariance_type: str, **values: np.ndarray) -> None:
+    """Refuse hyperparameters of a tied covariance that differ between components."""
+    if covariance_type == "tied" and any(np.ptp(value, axis=0).max() > 0 for value in values.values()):
+        names = " and ".join(f"`{name}`" for name in values)
+        raise ModelError(f"{names} has to be equal for all components of a tied covariance")
+
+
 def _magnitudes(array: Float[np.ndarray, "k d d"]) -> Float[np.ndarray, "k d d"]:
     """Return products of standard deviations, so that definiteness is judged free of units."""
     deviations = np.sqrt(np.abs(np.diagonal(array, axis1=-2, axis2=-1)).clip(np.finfo(float).tiny))

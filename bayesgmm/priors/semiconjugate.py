@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm import covariance as cov
-from bayesgmm.errors import ModelError
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
@@ -79,8 +78,7 @@ class SemiConjugatePrior:
             scale * np.eye(d) if cov.is_diagonal(covariance_type) else scale,
             covariance_type,
         )
-        if covariance_type == "tied" and (np.ptp(bound.dof) > 0 or np.ptp(bound.scale, axis=0).max() > 0):
-            raise ModelError("`dof` and `scale` have to be equal for all components of a tied covariance")
+        hyper.refuse_unequal(covariance_type, dof=bound.dof, scale=bound.scale)
         return bound
 
     def in_units(self, origin: Float[np.ndarray, " d"], unit: Float[np.ndarray, " d"]) -> SemiConjugatePrior:

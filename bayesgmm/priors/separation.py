@@ -79,8 +79,7 @@ class SeparationPrior:
         deviation = hyper.per_feature(self.deviation, "deviation", k, d)
         if (deviation <= 0).any():
             raise ModelError(f"`deviation` has to be above 0, got {deviation.min():g}")
-        if covariance_type == "tied" and np.ptp(deviation, axis=0).max() > 0:
-            raise ModelError("`deviation` has to be equal for all components of a tied covariance")
+        hyper.refuse_unequal(covariance_type, deviation=deviation)
         if covariance_type == "spherical":
             deviation = np.broadcast_to(np.sqrt((deviation**2).mean(axis=1, keepdims=True)), (k, d)).copy()
         return SeparationPrior(
