@@ -20,6 +20,8 @@ from bayesgmm.priors.densities import factorised
 DIFFERENCE = 1e-5
 #: Least curvature that is believed, in the same units: a direction that the data say nothing about.
 FLATTEST = 0.05
+#: Weights below this are lifted to it, for an empty component lies infinitely far out in log-ratios.
+SMALLEST_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +76,7 @@ class Coordinates:
         p, grid = self.root.shape[-1], parameters.grid
         factors, _ = factorised(cov.blocks(parameters.covariances, self.kind))
         a = np.linalg.solve(np.broadcast_to(self.root, factors.shape), factors)
-        weights = np.maximum(parameters.weights, 1e-9)
+        weights = np.maximum(parameters.weights, SMALLEST_WEIGHT)
         parts = [
             np.log(weights[..., :-1] / weights[..., -1:]),
             parameters.means.reshape(*grid, -1),
@@ -174,7 +176,11 @@ class Whitening:
 
     @classmethod
     def of(cls, posterior: CompactPosterior, theta: Float[np.ndarray, " size"]) -> Whitening:
-        """Whiten about ``theta``, taken to be the mode."""
+        """Whiten about ``theta``, taken to be the mode of the unconstrained density.
+
+        Directions flatter than `FLATTEST` are stretched no further, so the mass of a mode with an all but
+        empty component is understated.
+        """
         curvature, axes = np.linalg.eigh(posterior.information(theta))
         curvature = np.maximum(curvature, FLATTEST)
         value, _ = posterior.value_and_gradient(theta)

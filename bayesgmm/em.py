@@ -35,8 +35,8 @@ CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
 class EM:
     """Expectation maximisation from several starts (Dempster, Laird & Rubin 1977).
 
-    The log posterior never falls from one iteration to the next. All starts advance together,
-    one pass over the data for all of them.
+    The log posterior never falls from one iteration to the next, but where a concentration below 1 empties
+    a component for good. All starts advance together, one pass over the data for all of them.
 
     Attributes
     ----------

@@ -21,6 +21,8 @@ from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
 DISPERSION = 1.5
 #: Optima of EM, best first, that are considered as starts.
 MOST_MODES = 8
+#: Modes nearer than this, in posterior standard deviations, are one.
+SAME_MODE = 0.5
 #: Rows times components times squared features below which one core samples faster than several,
 #: for every step calls Python once and holds its lock.
 SERIAL_WORK = 40_000
@@ -43,8 +45,9 @@ BATCH_VALUES = 4_000_000
 class NUTS:
     """The No-U-Turn sampler on the mixture with labels summed out (Hoffman & Gelman 2014).
 
-    Chains start from the optima of EM in proportion to their posterior mass, dispersed by the
-    observed information, which also whitens the coordinates.
+    Chains start from the modes that EM leads to, in proportion to their (Laplace) posterior mass, and are
+    dispersed by the observed information, which also whitens the coordinates. These are modes of the density
+    over unconstrained coordinates: EM's optimum is where the search for each begins.
 
     Attributes
     ----------
@@ -76,7 +79,7 @@ class NUTS:
     draws: int = 1000
     tune: int = 500
     chains: int = 4
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     sampler: Literal["nutpie", "pymc"] = "nutpie"
     form: Literal["compact", "transparent"] = "compact"
     cores: int | None = None
@@ -147,8 +150,11 @@ class Starts:
 
     @classmethod
     def of(cls, modes: list[Whitening]) -> Starts:
-        """Order the modes by mass."""
-        modes = sorted(modes, key=lambda mode: -mode.log_mass)
+        """Order the modes by mass, each kept once: several optima of EM may lead to the same."""
+        ranked, modes = sorted(modes, key=lambda mode: -mode.log_mass), []
+        for mode in ranked:
+            if all(np.abs(other.eta(mode.centre)).max() > SAME_MODE for other in modes):
+                modes.append(mode)
         mass = np.exp(np.array([mode.log_mass for mode in modes]) - modes[0].log_mass)
         return cls(modes, mass / mass.sum())
 

@@ -25,7 +25,7 @@ from pytensor.tensor.exceptions import NotScalarConstantError
 from pytensor.tensor.linalg import solve_triangular
 
 from bayesgmm import covariance as cov
-from bayesgmm.compact import Coordinates, Whitening
+from bayesgmm.compact import SMALLEST_WEIGHT, Coordinates, Whitening
 from bayesgmm.data import Observations
 from bayesgmm.errors import ModelError
 from bayesgmm.kernels.likelihood import likelihood
@@ -344,7 +344,8 @@ def initial_values(prior: Prior, start: MixtureParameters) -> dict[str, np.ndarr
     coordinates = Coordinates.of(prior, d)
     _, diagonals, lower, _ = coordinates.bounds
     theta = coordinates.pack(start)
-    values = {"weights": np.maximum(start.weights, 1e-9) / np.maximum(start.weights, 1e-9).sum()}
+    lifted = np.maximum(start.weights, SMALLEST_WEIGHT)
+    values = {"weights": lifted / lifted.sum()}
     factor, _ = factorised(start.covariances)
     if isinstance(prior, ConjugatePrior):
         offset = np.einsum("kji,kj->ki", factor, start.means - prior.loc)

@@ -17,8 +17,9 @@ from bayesgmm.errors import ModelError
 from bayesgmm.estep import log_densities
 from bayesgmm.model import MixtureModel, one_of, real_number, whole_number
 from bayesgmm.parameters import Draws, MixtureParameters
+from bayesgmm.priors import is_exchangeable
 from bayesgmm.relabel import alignment, switch_rate
-from bayesgmm.schema import dataset, observations_of, parameters_of, settled, tree_of, with_parameters
+from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of, settled, tree_of, with_parameters
 from bayesgmm.seeds import random_generator
 from bayesgmm.simulation import draw_rows
 from bayesgmm.tables import named_values, summarised
@@ -134,7 +135,8 @@ class MixtureResult:
         Returns
         -------
         xarray.Dataset
-            ``probability`` (observation, component): responsibilities averaged over relabelled draws;
+            ``probability`` (observation, component): responsibilities averaged over relabelled draws (at most
+            2,000 of them, evenly spaced: attribute ``draws``);
             ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate; ``label``: the most
             probable component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
             help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
@@ -163,7 +165,7 @@ class MixtureResult:
         return self.memberships(data).label.values
 
     def log_density(self, data: Any = None) -> Float[np.ndarray, " n"]:
-        """Return the log of the density averaged over draws at fitted or new rows, in nats."""
+        """Return the log of the density averaged over (at most 2,000) draws at fitted or new rows, in nats."""
         return soft.log_average_density(self._draws(), self._seen(data), self.model.covariance_type)
 
     def sample(self, n: int, *, seed: Any = None) -> pd.DataFrame:
@@ -255,6 +257,7 @@ class MixtureResult:
 
         Smaller is better: BIC is ``p log(n) - 2 log L``, minus the one that mclust prints; ICL adds
         ``-2 sum(log max_k r_ik)`` (Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189). n is the total weight.
+        Under a proper prior they are taken at the posterior mode, as by Fraley & Raftery (2007).
 
         Raises
         ------
@@ -283,10 +286,11 @@ class MixtureResult:
         ----------
         method : {"em", "none"}
             "em" agrees best with the best optimum of EM, by linear assignment on the responsibilities;
-            "none" gives the draws as they were sampled.
+            "none" gives the draws as they were sampled. Where the prior differs between components their
+            labels mean what it says, and "em" leaves them.
         """
         one_of(method, "method", ("em", "none"))
-        if self.model.n_components == 1 or self.is_point:
+        if self.model.n_components == 1 or self.is_point or not is_exchangeable(prior_of(self.tree)):
             return self
         draws, stats = parameters_of(dataset(self.tree, "posterior")), dataset(self.tree, "sample_stats")
         if method == "none":

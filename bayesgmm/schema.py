@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm.data import Observations
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
-from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior, is_exchangeable
 from bayesgmm.relabel import alignment
 
 if TYPE_CHECKING:
@@ -46,12 +46,15 @@ PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
 def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
     """Return draws in data units, carrying the labels of the best optimum.
 
-    How each was permuted is kept in ``sample_stats["label_order"]``.
+    How each was permuted is kept in ``sample_stats["label_order"]``. Where the prior tells components
+    apart, labels mean what it says and stay as they were sampled.
     """
     seen = data.origin, data.unit
     prior = model.prior_for(data)
     best = draws.optima.parameters[0]
-    order = alignment(draws.parameters, best, data, model.covariance_type)
+    order = np.broadcast_to(np.arange(best.n_components), draws.parameters.weights.shape)
+    if is_exchangeable(prior):
+        order = alignment(draws.parameters, best, data, model.covariance_type)
     in_units = prior.log_density(best.moved_back(*seen)) - prior.in_units(*seen).log_density(best)
     likelihood = data.total_weight * np.log(data.unit).sum()
     shift = float(in_units - likelihood)

@@ -35,7 +35,7 @@ def em_result(faithful):
 
 @pytest.fixture(scope="session")
 def nuts_result(faithful):
-    return bg.fit(faithful, 2, engine=bg.NUTS(draws=500, tune=300), seed=1, progress=False)
+    return bg.fit(faithful, 2, seed=1, progress=False)
 
 
 @pytest.fixture(params=COVARIANCE_TYPES)

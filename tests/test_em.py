@@ -49,7 +49,12 @@ def test_criteria_pick_three_galaxy_components_and_agree_with_the_formula(galaxi
 
 def precisions(covariances, kind):
     inverse = np.linalg.inv(covariances)
-    return {"full": inverse, "tied": inverse[0], "diag": np.diagonal(inverse, axis1=1, axis2=2), "spherical": inverse[:, 0, 0]}[kind]
+    return {
+        "full": inverse,
+        "tied": inverse[0],
+        "diag": np.diagonal(inverse, axis1=1, axis2=2),
+        "spherical": inverse[:, 0, 0],
+    }[kind]
 
 
 def written_out(fitted, kind, d):
@@ -236,7 +241,13 @@ def test_log_posterior_is_log_likelihood_plus_log_prior_in_data_units(faithful, 
     prior = model.prior_for(bg.Observations.of(faithful))
     expected = log_likelihood(result) + prior.log_density(result.parameters)
     assert np.isclose(result.tree["sample_stats"]["lp"][0, 0], expected, rtol=1e-12)
-    assert np.isclose(log_likelihood(result), bg.e_step(result.parameters, result.data.in_units(0 * result.data.unit, 1 + 0 * result.data.unit)).log_likelihood, rtol=1e-11)
+    assert np.isclose(
+        log_likelihood(result),
+        bg.e_step(
+            result.parameters, result.data.in_units(0 * result.data.unit, 1 + 0 * result.data.unit)
+        ).log_likelihood,
+        rtol=1e-11,
+    )
 
 
 def test_same_seed_gives_the_same_bits_and_other_seeds_other_starts(galaxies):
@@ -256,3 +267,15 @@ def test_em_works_from_a_sample_of_rows_when_there_are_many(rng):
 
 def test_settings_are_a_frozen_record():
     assert replace(bg.EM(), n_init=3) == bg.EM(n_init=3)
+
+
+@pytest.mark.parametrize("engine", [bg.EM(), bg.NUTS(draws=200, tune=200)])
+def test_a_sparse_prior_empties_components_and_stays_finite(faithful, engine):
+    model = bg.MixtureModel(4, prior=bg.ConjugatePrior.from_data(faithful, 4, concentration=0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (bg.ConvergenceWarning, bg.LabelSwitchingWarning))
+        result = bg.fit(faithful, model, engine=engine, seed=1, progress=False)
+    assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
+    assert np.isfinite(result.memberships().probability).all()
+    assert (result.tree["optima"]["weights"] == 0).any()
+    assert np.isfinite(result.tree["optima"]["log_posterior"]).all()

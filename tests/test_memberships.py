@@ -22,7 +22,7 @@ def test_entropy_is_overlap_plus_parameter_uncertainty(nuts_result):
 
 def test_probability_is_the_mean_of_responsibilities_over_draws(nuts_result):
     """By the textbook formula, draw by draw, never at the mean parameters and never an averaged argmax."""
-    draws = parameters_of(dataset(nuts_result.tree, "posterior")).reshaped((-1,))
+    draws = memberships.thinned(parameters_of(dataset(nuts_result.tree, "posterior")))
     x = nuts_result.data.values[:7]
     total = np.zeros((7, 2))
     for at in range(len(draws.weights)):
@@ -68,10 +68,9 @@ def test_intervals_hold_the_stated_share_of_responsibilities(nuts_result):
 
 def test_parameter_entropy_falls_as_one_over_n(customers):
     """Ten times the rows: a tenth of the uncertainty about parameters, the same overlap."""
-    engine = bg.NUTS(draws=400, tune=200)
-    once = bg.fit(customers, 2, engine=engine, seed=1, progress=False).memberships()
+    once = bg.fit(customers, 2, seed=1, progress=False).memberships()
     weight = np.full(len(customers), 10)
-    tenfold = bg.fit(customers, 2, engine=engine, seed=1, progress=False, sample_weight=weight).memberships()
+    tenfold = bg.fit(customers, 2, seed=1, progress=False, sample_weight=weight).memberships()
     ratio = float(once.entropy_parameter.sum() / tenfold.entropy_parameter.sum())
     assert 7 < ratio < 14
     assert np.isclose(once.entropy_overlap.sum(), tenfold.entropy_overlap.sum(), rtol=0.08)
@@ -132,13 +131,13 @@ def test_density_is_averaged_over_draws_and_integrates_to_one(nuts_result):
     grid = np.stack(np.meshgrid(np.linspace(-2, 9, 300), np.linspace(0, 140, 300), indexing="ij"), -1).reshape(-1, 2)
     mass = np.exp(nuts_result.log_density(pd.DataFrame(grid, columns=["eruptions", "waiting"]))).sum()
     assert mass * (11 / 299) * (140 / 299) == pytest.approx(1, abs=1e-3)
-    draws = parameters_of(dataset(nuts_result.tree, "posterior")).reshaped((-1,))
+    draws = memberships.thinned(parameters_of(dataset(nuts_result.tree, "posterior")))
     each = estep.log_densities(draws, bg.Observations.of(grid[:5]))
     assert np.allclose(nuts_result.log_density(grid[:5]), np.log(np.exp(each).mean(axis=0)), rtol=1e-9)
 
 
 def test_truth_about_this_customer_lies_in_the_interval(customers):
     """C200 was placed where the true membership in premium is .606."""
-    result = bg.fit(customers, 2, engine=bg.NUTS(draws=500, tune=200), seed=1, progress=False)
+    result = bg.fit(customers, 2, seed=1, progress=False)
     this = result.memberships(customers.loc[["C200"]]).sel(component=1)
     assert float(this.lower[0]) < 0.606 < float(this.upper[0])

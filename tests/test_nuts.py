@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
+from bayesgmm.compact import CompactPosterior
 from bayesgmm.diagnostics import complaints, invariants, stuck_chains, table
 from bayesgmm.nuts import Starts
 from bayesgmm.schema import dataset, parameters_of
@@ -114,7 +115,9 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(m, 1, 60) for m in (0, 100, 200)])
     data = bg.Observations.of(x).standardised()
-    minor = bg.MixtureParameters(np.full(3, 1 / 3), np.array([[0.0], [0.5], [150.0]]), np.array([[[1.0]], [[1.0]], [[2500.0]]]))
+    minor = bg.MixtureParameters(
+        np.full(3, 1 / 3), np.array([[0.0], [0.5], [150.0]]), np.array([[[1.0]], [[1.0]], [[2500.0]]])
+    )
     draw, seeds = Starts.draw, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.ConvergenceWarning)
@@ -135,7 +138,9 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
         result = bg.fit(x, model, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
     assert len(result.stuck_chains) == 1
     said = [str(w.message) for w in caught if issubclass(w.category, bg.ConvergenceWarning)]
-    assert any(f"chain(s) {result.stuck_chains} are stuck in a minor mode" in s and "fewer components" in s for s in said)
+    assert any(
+        f"chain(s) {result.stuck_chains} are stuck in a minor mode" in s and "fewer components" in s for s in said
+    )
     assert "Do NOT trust" in repr(result)
     assert result.diagnostics().loc["stuck_chains", "mean"] == 1
 
@@ -166,16 +171,36 @@ def test_switching_labels_are_warned_of():
 
 
 def test_one_component_is_a_mixture_too(faithful):
-    result = bg.fit(faithful, 1, engine=bg.NUTS(draws=500, tune=200), seed=1, progress=False)
+    result = bg.fit(faithful, 1, seed=1, progress=False)
     assert (result.weights == 1).all()
     assert (result.predict_proba() == 1).all()
+
+
+def test_optima_that_lead_to_one_mode_count_once(faithful):
+    data = bg.Observations.of(faithful).standardised()
+    prior = bg.ConjugatePrior.from_data(faithful, 2).in_units(data.origin, data.unit)
+    posterior = CompactPosterior.of(data, prior)
+    optima = bg.EM().run(data, prior, None, np.random.default_rng(0)).optima
+    theta = posterior.coordinates.pack(optima.parameters[0])
+    starts = Starts.of([posterior.whitened(theta), posterior.whitened(theta + 0.05)])
+    assert len(starts.modes) == 1
+    assert starts.mass == [1.0]
+
+
+def test_labels_that_the_prior_tells_apart_stay_as_sampled():
+    x = np.random.default_rng(0).normal(size=40)
+    apart = bg.MixtureModel(2, prior=bg.ConjugatePrior(2, [[-1.0], [1.0]], [5.0, 1.0], 4, 1))
+    result = quietly(x, apart, bg.NUTS(**QUICK))
+    assert result.switch_rate == 0
+    assert result.relabelled() is result
+    prior, stats = apart.prior_for(bg.Observations.of(x)), result.tree["sample_stats"]
+    draws = parameters_of(dataset(result.tree, "posterior"))
+    assert np.allclose(stats["lp"], stats["log_likelihood_total"] + prior.log_density(draws), rtol=1e-10)
 
 
 def test_chains_start_from_several_modes_where_several_have_mass(galaxies):
     data = bg.Observations.of(galaxies).standardised()
     prior = bg.ConjugatePrior.from_data(galaxies, 4).in_units(data.origin, data.unit)
-    from bayesgmm.compact import CompactPosterior
-
     optima = bg.EM(n_init=30).run(data, prior, None, np.random.default_rng(0)).optima
     posterior = CompactPosterior.of(data, prior)
     starts = Starts.of([posterior.whitened(t) for t in posterior.coordinates.pack(optima.parameters[:4])])

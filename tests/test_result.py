@@ -32,7 +32,7 @@ def test_arviz_reads_the_tree(nuts_result):
 
 def test_attributes_say_what_was_run(nuts_result):
     attrs = nuts_result.tree.attrs
-    assert json.loads(attrs["engine"])["draws"] == 500
+    assert json.loads(attrs["engine"])["draws"] == 1000
     assert json.loads(attrs["model"])["prior"] == "ConjugatePrior"
     assert json.loads(attrs["versions"])["bayesgmm"] == bg.__version__
     assert attrs["seed"] == "1"
@@ -42,7 +42,9 @@ def test_attributes_say_what_was_run(nuts_result):
 
 def test_stored_log_posterior_is_that_of_the_stored_draws(nuts_result, faithful):
     prior = bg.MixtureModel(2).prior_for(bg.Observations.of(faithful))
-    draw = bg.MixtureParameters(*(nuts_result.tree["posterior"][n].values[1, 7] for n in ("weights", "means", "covariances")))
+    draw = bg.MixtureParameters(
+        *(nuts_result.tree["posterior"][n].values[1, 7] for n in ("weights", "means", "covariances"))
+    )
     parts = zip(*draw.arrays, strict=True)
     density = sum(w * multivariate_normal(m, c).pdf(faithful) for w, m, c in parts)
     stats = nuts_result.tree["sample_stats"]
@@ -53,7 +55,7 @@ def test_stored_log_posterior_is_that_of_the_stored_draws(nuts_result, faithful)
 
 def test_pointwise_log_likelihood_is_left_out_where_large_and_given_on_request(galaxies, monkeypatch):
     monkeypatch.setattr(result_module, "POINTWISE_VALUES", 10)
-    result = bg.fit(galaxies, 2, engine=bg.NUTS(draws=300, tune=200), seed=1, progress=False)
+    result = bg.fit(galaxies, 2, engine=bg.NUTS(), seed=1, progress=False)
     assert "log_likelihood" not in result.tree.children
     assert np.isfinite(az.loo(result.with_log_likelihood().tree).elpd)
 
@@ -81,7 +83,7 @@ def test_saved_and_loaded_results_are_the_same(faithful, tmp_path, prior):
 
 def test_separation_prior_survives_a_file(faithful, tmp_path):
     model = bg.MixtureModel(2, prior=bg.SeparationPrior.from_data(faithful, 2, lkj=3.0))
-    result = bg.fit(faithful, model, engine=bg.NUTS(draws=300, tune=300), seed=4, progress=False)
+    result = bg.fit(faithful, model, seed=4, progress=False)
     result.save(tmp_path / "s.nc")
     assert bg.load(tmp_path / "s.nc").model.prior.lkj == 3.0
 
@@ -154,9 +156,11 @@ def test_simulated_rows_come_from_the_mixture():
 
 
 def test_parameters_are_indexed_and_permuted_over_their_grid(nuts_result, rng):
-    draws = bg.MixtureParameters(*(nuts_result.tree["posterior"][n].values for n in ("weights", "means", "covariances")))
+    draws = bg.MixtureParameters(
+        *(nuts_result.tree["posterior"][n].values for n in ("weights", "means", "covariances"))
+    )
     assert draws[0, 1:3].grid == (2,)
-    order = rng.permuted(np.tile([0, 1], (4, 500, 1)), axis=-1)
+    order = rng.permuted(np.tile([0, 1], (4, 1000, 1)), axis=-1)
     back = draws.permuted(order).permuted(np.argsort(order, axis=-1))
     assert np.array_equal(back.covariances, draws.covariances)
     with pytest.raises(IndexError, match="not a grid"):

@@ -20,9 +20,14 @@ def factorised(matrices: Float[np.ndarray, "*grid p p"]) -> tuple[Float[np.ndarr
 def log_dirichlet(
     weights: Float[np.ndarray, "*grid k"], concentration: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "*grid"]:
-    """Log density of the Dirichlet distribution with respect to the first k - 1 weights."""
+    """Log density of the Dirichlet distribution with respect to the first k - 1 weights.
+
+    A weight of exactly 0 under a concentration below 1, where the density is infinite, adds nothing:
+    EM has emptied that component for good, and compares what is left.
+    """
     normaliser = gammaln(concentration.sum()) - gammaln(concentration).sum()
-    return normaliser + xlogy(concentration - 1, weights).sum(axis=-1)
+    terms = xlogy(concentration - 1, weights)
+    return normaliser + np.where(np.isposinf(terms), 0, terms).sum(axis=-1)
 
 
 def log_normal(
