@@ -269,13 +269,24 @@ def test_settings_are_a_frozen_record():
     assert replace(bg.EM(), n_init=3) == bg.EM(n_init=3)
 
 
-@pytest.mark.parametrize("engine", [bg.EM(), bg.NUTS(draws=200, tune=200)])
-def test_a_sparse_prior_empties_components_and_stays_finite(faithful, engine):
-    model = bg.MixtureModel(4, prior=bg.ConjugatePrior.from_data(faithful, 4, concentration=0.5))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (bg.ConvergenceWarning, bg.LabelSwitchingWarning))
-        result = bg.fit(faithful, model, engine=engine, seed=1, progress=False)
+def test_a_concentration_below_one_empties_components_and_stays_finite(faithful, em_result):
+    """The third component starts far from every row, with no weight to speak of."""
+    two, far = em_result.parameters, [[30.0, 300.0]]
+    start = bg.MixtureParameters(
+        np.append(two.weights * (1 - 1e-9), 1e-9),
+        np.concatenate([two.means, far]),
+        np.concatenate([two.covariances, two.covariances[:1]]),
+    )
+    model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(faithful, 3, concentration=0.5))
+    result = bg.fit(faithful, model, engine="em", start=start)
+    assert result.weights.values[0, 0, 2] == 0
     assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
     assert np.isfinite(result.memberships().probability).all()
-    assert (result.tree["optima"]["weights"] == 0).any()
-    assert np.isfinite(result.tree["optima"]["log_posterior"]).all()
+
+
+def test_nuts_takes_a_concentration_below_one(faithful):
+    model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(faithful, 3, concentration=0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (bg.ConvergenceWarning, bg.LabelSwitchingWarning))
+        result = bg.fit(faithful, model, engine=bg.NUTS(draws=200, tune=200), seed=1, progress=False)
+    assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
