@@ -189,9 +189,14 @@ def check_free(force: bool, *paths: Path | None) -> None:
     """Refuse to overwrite, before any work is done."""
     from bayesgmm.errors import ModelError
 
-    for path in paths:
-        if path is not None and path.exists() and not force:
+    given = [path for path in paths if path is not None]
+    for path in given:
+        if path.is_dir() or not path.parent.is_dir():
+            raise ModelError(f"{str(path)!r} cannot be written: it is a folder, or its folder does not exist")
+        if path.exists() and not force:
             raise ModelError(f"{str(path)!r} exists; give another name, or --force to overwrite it")
+    if len({path.resolve() for path in given}) < len(given):
+        raise ModelError(f"--output and --memberships are both {str(given[0])!r}; give two names")
     table = paths[-1]
     if table is not None and table.suffix not in (".csv", ".parquet"):
         raise ModelError(f"--memberships has to end in .csv or .parquet, got {str(table)!r}")
@@ -199,6 +204,8 @@ def check_free(force: bool, *paths: Path | None) -> None:
 
 def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
     """Return the features, and the row weights, of a CSV, TSV or Parquet file."""
+    import pandas as pd
+
     from bayesgmm.errors import DataError
 
     frame: Any = _read(path)
@@ -206,6 +213,11 @@ def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd
     missing = [name for name in [*wanted, *([weights] if weights else [])] if name not in frame.columns]
     if missing:
         raise DataError(f"{str(path)!r} has no column {missing[0]!r}; its columns are {list(frame.columns)}")
+    text = [name for name in wanted if not pd.api.types.is_numeric_dtype(frame[name])]
+    if text or len(set(wanted)) < len(wanted):
+        twice = [name for name in wanted if wanted.count(name) > 1]
+        why = f"{text[0]!r} is not numeric" if text else f"{twice[0]!r} is named twice"
+        raise DataError(f"--columns {columns} cannot be features: {why}")
     sample_weight = frame.pop(weights) if weights else None
     return (frame[wanted] if wanted else frame), sample_weight
 

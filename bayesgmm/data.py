@@ -68,17 +68,16 @@ class Observations:
         if isinstance(data, Observations):
             return data if sample_weight is None else data._weighted(sample_weight)
         table, features, index = _read(data)
-        values = np.ascontiguousarray(_numeric(table, "data"), dtype=np.float64)
-        if values.ndim == 1:
-            values = values[:, None]
-        if values.ndim != 2:
+        values = _numeric(table, "data")
+        if values.ndim not in (1, 2):
             raise DataError(f"`data` has to be (n,) or (n, d), got shape {values.shape}")
+        values = np.ascontiguousarray(values[:, None] if values.ndim == 1 else values)
         n, d = values.shape
         if n == 0 or d == 0:
             raise DataError(f"`data` is empty: got shape {values.shape}; give at least one row and one column")
-        features = features or tuple(f"x{j}" for j in range(d))
+        features = _distinct(features) or tuple(f"x{j}" for j in range(d))
         _check_finite(values, features)
-        index = np.arange(n) if index is None else index
+        index = np.arange(n) if index is None else _plain_names(index, "row")
         weight = np.ones(n) if sample_weight is None else _checked_weight(sample_weight, n)
         return cls(values, weight, features, index, np.zeros(d), np.ones(d))
 
@@ -120,9 +119,10 @@ class Observations:
             If a column is constant, or its spread is beyond what squares can hold.
         """
         _check_spread(self)
-        middle = self.values.min(axis=0) / 2 + self.values.max(axis=0) / 2
-        half = (self.values.max(axis=0) / 2 - self.values.min(axis=0) / 2).clip(np.finfo(float).tiny)
-        mean, covariance = self.in_units(middle, half).moments()
+        counted = self.counted()
+        low, high = counted.values.min(axis=0), counted.values.max(axis=0)
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        mean, covariance = counted.in_units(middle, half).moments()
         deviations = half * np.sqrt(np.diag(covariance))
         if unit == "common":
             largest = deviations.max()
@@ -144,14 +144,16 @@ class Observations:
             scatter += (v[:, None] * (x - mean)).T @ (x - mean)
         return mean, scatter / (total - 1)
 
+    def counted(self) -> Observations:
+        """Return the rows of positive weight."""
+        return self if (self.sample_weight > 0).all() else self.taken(np.flatnonzero(self.sample_weight))
+
     def subsample(self, rows: int, rng: np.random.Generator) -> Observations:
         """Return at most ``rows`` rows of positive weight, drawn without replacement."""
-        at = np.flatnonzero(self.sample_weight)
-        if at.size > rows:
-            at = np.sort(rng.choice(at, rows, replace=False))
-        elif at.size == len(self):
-            return self
-        return self.taken(at)
+        counted = self.counted()
+        if len(counted) <= rows:
+            return counted
+        return counted.taken(np.sort(rng.choice(len(counted), rows, replace=False)))
 
     def rows(self, start: int, stop: int) -> Observations:
         """Return rows ``start ... stop``, without a copy."""
@@ -187,6 +189,8 @@ def _read(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
         raise DataError(f"`data` has to be a table of numbers, got {type(data).__name__}; read the file first")
     if hasattr(data, "dims") and hasattr(data, "coords"):
         return _read_xarray(data)
+    if not hasattr(data, "collect") and hasattr(data, "columns"):
+        _distinct(tuple(_name(name) for name in data.columns))
     frame = nw.from_native(data, pass_through=True, allow_series=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
@@ -197,10 +201,34 @@ def _read(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
     numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
     if not numeric:
         raise DataError(f"`data` has no numeric column among {list(frame.columns)}; convert some to numbers")
+    columns = [_numeric(frame.get_column(name).to_numpy(), f"data[{name!r}]") for name in numeric]
     index = getattr(nw.to_native(frame), "index", None)
-    columns = [frame[name].to_numpy() for name in numeric]
-    table = np.column_stack([_numeric(c, f"data[{n!r}]") for c, n in zip(columns, numeric, strict=True)])
-    return table, tuple(str(n) for n in numeric), None if index is None else np.asarray(index)
+    return np.column_stack(columns), tuple(_name(n) for n in numeric), None if index is None else np.asarray(index)
+
+
+def _name(name: Any) -> str:
+    """Return a name as text, several levels of one joined."""
+    return " / ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of columns, or say which stands more than once or cannot be written to a file."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"`data` has columns of the same name, more than once: {twice[:5]}; rename them")
+    _plain_names(np.array(names, dtype=object), "column")
+    return names
+
+
+def _plain_names(names: np.ndarray, what: str) -> np.ndarray:
+    """Return names as numbers, dates or text that a file can hold; levels of one name are joined."""
+    if names.dtype.kind != "O":
+        return names
+    written = [_name(name) for name in names]
+    for name in written:
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(f"`data` has a {what} name that no file can hold: {name!r}; rename it")
+    return np.array(written, dtype=str)
 
 
 def _read_xarray(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
@@ -214,29 +242,42 @@ def _read_xarray(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
 
 
 def _numeric(values: Any, name: str) -> np.ndarray:
-    """Return an array of real numbers, or say why it is none."""
+    """Return an array of doubles, missing ones NaN, or say why it is none."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
+        values = np.where(np.ma.getmaskarray(values), np.nan, values.data)
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"`{name}` is ragged: its rows differ in length ({error})") from error
     if array.dtype == object:
         array = _objects_as_numbers(array, name)
-    if not np.issubdtype(array.dtype, np.integer) and not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind not in "iuf":
         raise DataError(f"`{name}` has to hold real numbers, got dtype {array.dtype}; convert or encode it first")
-    return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64, copy=False)
 
 
 def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
     """Convert an object array whose every element is a real number or missing."""
+    numbers = np.empty(array.shape)
     for position, value in np.ndenumerate(array):
         missing = value is None or type(value).__name__ == "NAType"
         if not missing and (isinstance(value, (bool, str, bytes, complex)) or not hasattr(value, "__float__")):
             raise DataError(
-                f"`{name}` has to hold real numbers, got {value!r} ({type(value).__name__}) at {position}; "
+                f"`{name}` has to hold real numbers, got {_short(value)} ({type(value).__name__}) at {position}; "
                 "convert or encode it first"
             )
-    missing = np.vectorize(lambda value: value is None or type(value).__name__ == "NAType", otypes=[bool])(array)
-    return np.where(missing, np.nan, array).astype(np.float64)
+        try:
+            numbers[position] = np.nan if missing else float(value)  # pyright: ignore[reportArgumentType]
+        except (OverflowError, TypeError, ValueError) as error:
+            raise DataError(f"`{name}` has a value at {position} that no double holds ({error})") from error
+    return numbers
+
+
+def _short(value: Any) -> str:
+    """Return what a value looks like, in a few words."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def _check_finite(values: Float[np.ndarray, "n d"], features: tuple[str, ...]) -> None:
@@ -258,7 +299,7 @@ def _refuse_rows(bad: np.ndarray, features: tuple[str, ...], word: str) -> None:
 
 
 def _checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
-    weight = _numeric(sample_weight, "sample_weight").astype(np.float64)
+    weight = _numeric(sample_weight, "sample_weight")
     if weight.shape != (n,):
         raise DataError(f"`sample_weight` has to have shape ({n},), one weight per row, got {weight.shape}")
     bad = np.flatnonzero(~np.isfinite(weight) | (weight < 0))
@@ -267,9 +308,12 @@ def _checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
             f"`sample_weight` has to be finite and at least 0, got {weight[bad[0]]} at row {bad[0]} "
             f"({bad.size} of {n} rows)"
         )
-    if weight.sum() <= 1:
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    # Normalised weights sum to 1 but for rounding.
+    if total <= 1 + 1e-9 or not np.isfinite(total):
         raise DataError(
-            f"`sample_weight` sums to {weight.sum():.6g}: weights count rows (weight 3 equals the row three "
+            f"`sample_weight` sums to {total:.6g}: weights count rows (weight 3 equals the row three "
             "times), so they have to sum to more than 1; multiply normalised weights by the number of rows"
         )
     return weight
@@ -277,10 +321,10 @@ def _checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
 
 def _check_spread(data: Observations) -> None:
     """Refuse columns that are constant to rounding, or too widely or narrowly spread."""
-    used = data.values[data.sample_weight > 0]
+    used = data.counted().values
     low, high = used.min(axis=0), used.max(axis=0)
     spread = high / 2 - low / 2
-    constant = spread <= 4 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
+    constant = spread <= 8 * np.finfo(float).eps * np.maximum(np.abs(low), np.abs(high)) / 2
     if constant.any():
         names = ", ".join(repr(data.features[j]) for j in np.flatnonzero(constant))
         what = "all rows of `data` are equal in" if len(used) > 1 else "`data` has only one row that counts in"

@@ -12,16 +12,18 @@ from scipy.optimize import linear_sum_assignment
 
 from bayesgmm import covariance as cov
 from bayesgmm import estep
+from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.errors import ConvergenceWarning, DegenerateComponentError, ModelError
 from bayesgmm.initialize import SEEDING_ROWS, candidates
-from bayesgmm.model import one_of, real_number, whole_number
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
 from bayesgmm.relabel import alignment
 
-#: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane.
+#: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
 NARROWEST = 1e-10
+#: so has one whose width, given its other features, is no more than rounding of its own spread.
+FLATTEST = 1e-7
 #: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
 SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
 #: The best start goes on to a tolerance finer by this factor, for at most so many iterations.
@@ -179,7 +181,7 @@ def climb(first: MixtureParameters, data: Observations, prior: Any, settings: EM
     active, params, history = np.arange(n), first, []
     for iteration in range(settings.max_iter + 1):
         white = estep.whiten(params, kind)
-        lost = white.singular | (narrow(white) if not prior.is_proper else False)
+        lost = white.singular | (narrow(white, params) if not prior.is_proper else False)
         if lost.any():
             collapsed[active[lost]] = True
             active, params = active[~lost], params[~lost]
@@ -228,9 +230,13 @@ def rise_to_come(gain: Float[np.ndarray, " start"], before: Float[np.ndarray, " 
     return np.where(np.isfinite(tail) & (rate > 0) & (rate < 1), np.maximum(tail, gain), np.abs(gain))
 
 
-def narrow(white: estep.Whitened) -> np.ndarray:
-    """Return which grid values have a component narrower than `NARROWEST` in some direction."""
-    return np.abs(white.factors).reshape(len(white.means), -1).max(axis=1) > 1 / NARROWEST
+def narrow(white: estep.Whitened, params: MixtureParameters) -> np.ndarray:
+    """Return which grid values have a component narrower than `NARROWEST`, or flatter than `FLATTEST`."""
+    factors = white.factors
+    precise = factors if factors.ndim == 3 else np.diagonal(factors, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore"):
+        deviations = np.sqrt(np.diagonal(params.covariances, axis1=-2, axis2=-1))
+        return ((precise > 1 / NARROWEST) | (precise * deviations > 1 / FLATTEST)).any(axis=(1, 2))
 
 
 def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:

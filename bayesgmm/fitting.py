@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from bayesgmm import initialize
+from bayesgmm.arguments import one_mixture
 from bayesgmm.data import Observations
 from bayesgmm.diagnostics import complaints
 from bayesgmm.em import EM
 from bayesgmm.errors import ConvergenceWarning, LabelSwitchingWarning, LoadError, ModelError
-from bayesgmm.estep import whiten
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters
@@ -112,7 +112,7 @@ def fit(
     seen = mixture.seen(observations)
     prior = mixture.prior_for(observations).in_units(seen.origin, seen.unit)
     first = None if start is None else _start(start, seen, mixture, prior)
-    draws = runner.run(seen, prior, first, rng, bool(progress))
+    draws = runner.run(seen.counted(), prior, first, rng, bool(progress))
     named = int(seed) if isinstance(seed, (int, np.integer)) else None
     result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=time.perf_counter() - began)
     _warn(result)
@@ -153,7 +153,7 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
         settings = json.loads(tree.attrs["engine"])
         kind = {settings_of.__name__: settings_of for settings_of in ENGINES.values()}[settings.pop("name")]
         return MixtureResult(tree, kind(**settings), model_of(tree))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise LoadError(f"{str(path)!r} describes no model or engine of this version ({error})") from error
 
 
@@ -162,7 +162,7 @@ def _start(start: Any, data: Observations, model: MixtureModel, prior: Prior) ->
     if isinstance(start, MixtureResult):
         start = start.parameters
     if isinstance(start, MixtureParameters):
-        return _checked(start, data, model).moved(data.origin, data.unit)
+        return _fitting(start, data, model).moved(data.origin, data.unit)
     try:
         labels = np.asarray(start)
     except ValueError as error:
@@ -175,19 +175,12 @@ def _start(start: Any, data: Observations, model: MixtureModel, prior: Prior) ->
     return initialize.from_labels(labels, data, prior)
 
 
-def _checked(start: MixtureParameters, data: Observations, model: MixtureModel) -> MixtureParameters:
+def _fitting(start: MixtureParameters, data: Observations, model: MixtureModel) -> MixtureParameters:
     """Refuse parameters of another shape, or that are no mixture."""
-    k, d = model.n_components, data.n_features
-    shapes = [np.shape(a) for a in start.arrays]
-    if shapes != [(k,), (k, d), (k, d, d)]:
-        raise ModelError(f"`start` has to be of {k} components and {d} features, got arrays of shapes {shapes}")
-    start = MixtureParameters(*(np.asarray(a, dtype=np.float64) for a in start.arrays))
-    if not all(np.isfinite(a).all() for a in start.arrays):
-        raise ModelError("`start` has parameters that are not finite")
-    if (start.weights < 0).any() or abs(start.weights.sum() - 1) > 1e-8:
-        raise ModelError(f"`start` has weights that are no shares of one: {start.weights}")
-    if whiten(start.moved(data.origin, data.unit), model.covariance_type).singular.any():
-        raise ModelError("`start` has a covariance that is not positive definite")
+    expected = f"{model.n_components} components and {data.n_features} features"
+    start = one_mixture(start, "start", expected)
+    if start.means.shape != (model.n_components, data.n_features):
+        raise ModelError(f"`start` has to be one mixture of {expected}, got means of shape {start.means.shape}")
     return start
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bayesgmm import covariance as cov
+from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType
@@ -43,8 +44,7 @@ class MixtureModel:
         """Check every field."""
         k = whole_number(self.n_components, "n_components", 1)
         object.__setattr__(self, "n_components", k)
-        if self.covariance_type not in COVARIANCE_TYPES:
-            raise ModelError(f"`covariance_type` has to be one of {COVARIANCE_TYPES}, got {self.covariance_type!r}")
+        one_of(self.covariance_type, "covariance_type", COVARIANCE_TYPES)
         priors = (ConjugatePrior, SemiConjugatePrior, SeparationPrior)
         is_word = isinstance(self.prior, str) and self.prior == "flat"
         if not (self.prior is None or is_word or isinstance(self.prior, priors)):
@@ -83,34 +83,15 @@ class MixtureModel:
                 f"`data` has {rows} rows that count, fewer than n_components={self.n_components}; "
                 "give more rows or ask for fewer components"
             )
+        if self.is_flat and not cov.is_diagonal(self.covariance_type) and rows <= data.n_features:
+            raise DataError(
+                f"`data` has {rows} rows that count, no more than its {data.n_features} columns, so that every "
+                "covariance is singular and the likelihood has no maximum; use the default prior or "
+                "covariance_type='diag'"
+            )
         return data.standardised("common" if self.covariance_type == "spherical" else "feature")
 
     def free_parameters(self, n_features: int) -> int:
         """Return the number of free parameters: weights, means and covariances."""
         k = self.n_components
         return k - 1 + k * n_features + cov.free_parameters(self.covariance_type, k, n_features)
-
-
-def whole_number(value: Any, name: str, least: int) -> int:
-    """Return a whole number of at least ``least``, or say which argument is none."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ModelError(f"`{name}` has to be a whole number, got {value!r}")
-    if value < least:
-        raise ModelError(f"`{name}` has to be at least {least}, got {value}")
-    return int(value)
-
-
-def real_number(value: Any, name: str, least: float, most: float = np.inf) -> float:
-    """Return a real number between two bounds, or say which argument is none."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ModelError(f"`{name}` has to be a number, got {value!r}")
-    if not least <= value <= most:
-        raise ModelError(f"`{name}` has to be between {least:g} and {most:g}, got {value}")
-    return float(value)
-
-
-def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
-    """Return one of several words, or say which argument is none."""
-    if not isinstance(value, str) or value not in choices:
-        raise ModelError(f"`{name}` has to be one of {choices}, got {value!r}")
-    return value

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.compact import CompactPosterior, Whitening
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
 from bayesgmm.errors import ModelError
 from bayesgmm.estep import log_densities
-from bayesgmm.model import one_of, real_number, whole_number
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
 

@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 
 from bayesgmm import memberships as soft
 from bayesgmm import storage
+from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.diagnostics import invariants, stuck_chains, table
 from bayesgmm.errors import ModelError
 from bayesgmm.estep import log_densities
-from bayesgmm.model import MixtureModel, one_of, real_number, whole_number
+from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import is_exchangeable
 from bayesgmm.relabel import alignment, switch_rate
@@ -187,7 +188,9 @@ class MixtureResult:
 
         data = self.data
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
-        values = log_densities(draws, data, self.model.covariance_type) * data.sample_weight
+        values = log_densities(draws, data, self.model.covariance_type)
+        # A row that does not count may have no density at all.
+        values = np.where(data.sample_weight > 0, values * data.sample_weight, 0.0)
         tree = self.tree.copy()
         coords = {"chain": self.weights["chain"], "draw": self.weights["draw"], "observation": data.index}
         group = xr.Dataset({"observations": (("chain", "draw", "observation"), values)}, coords)

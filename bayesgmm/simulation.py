@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayesgmm.arguments import one_mixture, whole_number
 from bayesgmm.data import Observations
-from bayesgmm.errors import ModelError
-from bayesgmm.model import whole_number
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.seeds import random_generator
 
@@ -47,8 +46,7 @@ def simulate(parameters: MixtureParameters, n: int, *, seed: Any = None) -> tupl
     >>> observations.values.shape
     (100, 1)
     """
-    if not isinstance(parameters, MixtureParameters) or parameters.grid:
-        raise ModelError("`parameters` has to be one MixtureParameters value; index a grid first")
+    parameters = one_mixture(parameters, "parameters")
     n = whole_number(n, "n", 1)
     each = MixtureParameters(*(np.broadcast_to(a, (n, *a.shape)) for a in parameters.arrays))
     rows, labels = draw_rows(each, random_generator(seed))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 RESULTS = Path(__file__).parent / "results"
+TEXT = ("what", "data", "form")
 PACKAGES = ("numpy", "numba", "scikit-learn", "pymc", "pytensor", "nutpie")
 
 
@@ -62,7 +63,7 @@ def show(table: Table, console: Console) -> None:
     """Print a table."""
     shown = RichTable(title=table.title, title_justify="left")
     for name in table.rows[0] if table.rows else []:
-        shown.add_column(name.replace("_", " "), justify="left" if name == "what" else "right")
+        shown.add_column(name.replace("_", " "), justify="left" if name in TEXT else "right")
     for row in table.rows:
         shown.add_row(*(_text(value) for value in row.values()))
     console.print(shown)

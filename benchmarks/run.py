@@ -27,7 +27,7 @@ def main(
     unknown = set(names or ()) - set(TABLES)
     if unknown:
         raise typer.BadParameter(f"no table is called {sorted(unknown)}; there are {list(TABLES)}")
-    console = Console()
+    console = Console(width=max(Console().width, 120))
     with one_thread() as unpinned:
         if unpinned:
             console.print(unpinned)

@@ -20,7 +20,9 @@ def run(*arguments):
 
 
 def test_fit_writes_a_result_and_memberships_equal_to_those_of_python(tmp_path, customers):
-    done = run("fit", CUSTOMERS, "-k", 2, "--engine", "em", "--seed", 3, "-o", tmp_path / "r.nc", "-m", tmp_path / "m.csv")
+    done = run(
+        "fit", CUSTOMERS, "-k", 2, "--engine", "em", "--seed", 3, "-o", tmp_path / "r.nc", "-m", tmp_path / "m.csv"
+    )
     assert done.exit_code == 0, done.output
     assert "EM converged" in done.output
     result = bg.fit(customers, 2, engine="em", seed=3)
@@ -44,7 +46,14 @@ def test_predict_prints_csv_or_writes_parquet(tmp_path, customers):
 def test_compare_prints_both_and_keeps_the_posterior(tmp_path):
     done = run("compare", CUSTOMERS, "-k", 2, "--seed", 1, "-o", tmp_path / "r.nc", "-m", tmp_path / "m.csv")
     assert done.exit_code == 0, done.output
-    for words in ("EM: a point", "NUTS: 4", "Diagnostics are good", "Memberships that differ most", "sure_by_point_only", "Cost"):
+    for words in (
+        "EM: a point",
+        "NUTS: 4",
+        "Diagnostics are good",
+        "Memberships that differ most",
+        "sure_by_point_only",
+        "Cost",
+    ):
         assert words in done.output
     assert max(len(line) for line in done.output.splitlines()) <= 80
     written = pd.read_csv(tmp_path / "m.csv", index_col=0)

@@ -51,7 +51,8 @@ def test_gradient_is_the_derivative(problem, rng):
     posterior = problem[2]
     theta, step = 0.4 * rng.normal(size=posterior.coordinates.size), 1e-6
     slope = [
-        (posterior.value_and_gradient(theta + step * h)[0] - posterior.value_and_gradient(theta - step * h)[0]) / (2 * step)
+        (posterior.value_and_gradient(theta + step * h)[0] - posterior.value_and_gradient(theta - step * h)[0])
+        / (2 * step)
         for h in np.eye(theta.size)
     ]
     found = posterior.value_and_gradient(theta)[1]
@@ -65,7 +66,9 @@ def test_whitening_makes_the_curvature_at_the_mode_the_identity(problem):
     assert np.isfinite(value)
     assert np.abs(gradient).max() < 0.05
     step = 1e-4
-    curvature = [white.value_and_gradient(-step * h)[1] - white.value_and_gradient(step * h)[1] for h in np.eye(gradient.size)]
+    curvature = [
+        white.value_and_gradient(-step * h)[1] - white.value_and_gradient(step * h)[1] for h in np.eye(gradient.size)
+    ]
     steep = np.linalg.eigvalsh(posterior.information(white.centre)) > 0.06
     if steep.all():
         assert np.allclose(np.array(curvature) / (2 * step), np.eye(gradient.size), atol=1e-3)

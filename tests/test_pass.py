@@ -26,7 +26,9 @@ def test_exponentials_are_exact_to_an_ulp_and_never_nan():
 
 
 def test_logarithms_are_exact_to_an_ulp():
-    values = np.concatenate([1 + np.linspace(0, 100, 5001), np.exp(np.linspace(-600, 600, 999)), 1 + np.logspace(-15, -1)])
+    values = np.concatenate(
+        [1 + np.linspace(0, 100, 5001), np.exp(np.linspace(-600, 600, 999)), 1 + np.logspace(-15, -1)]
+    )
     found = np.empty_like(values)
     logarithms(values.copy(), found, values.size)
     assert np.abs(found - np.log(values)).max() <= 1.2e-13
@@ -117,7 +119,10 @@ def test_statistics_of_parts_add_to_statistics_of_whole(seed, cut):
 def test_whole_weights_equal_repeated_rows(rng):
     x, times = rng.normal(size=(40, 2)), rng.integers(0, 4, size=40)
     parameters = random_parameters(rng, 3, 2)
-    weighted, repeated = e_step(parameters, Observations.of(x, times)), e_step(parameters, Observations.of(np.repeat(x, times, 0)))
+    weighted, repeated = (
+        e_step(parameters, Observations.of(x, times)),
+        e_step(parameters, Observations.of(np.repeat(x, times, 0))),
+    )
     assert np.isclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-13)
     assert np.allclose(weighted.stats.second, repeated.stats.second, rtol=1e-12)
 

@@ -58,7 +58,9 @@ def expected_log_posterior(prior, stats, parameters):
     square = stats.counts[:, None, None] * np.einsum("ki,kj->kij", shift, shift)
     scatter = stats.second - cross - np.swapaxes(cross, 1, 2) + square
     precision = np.linalg.inv(parameters.covariances)
-    fit = -0.5 * (stats.counts @ np.linalg.slogdet(parameters.covariances)[1] + np.einsum("kij,kji->", precision, scatter))
+    fit = -0.5 * (
+        stats.counts @ np.linalg.slogdet(parameters.covariances)[1] + np.einsum("kij,kji->", precision, scatter)
+    )
     return fit + stats.counts @ np.log(parameters.weights) + prior.log_density(parameters)
 
 

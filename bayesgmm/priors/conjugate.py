@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm import covariance as cov
+from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.errors import DataError, ModelError
-from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
 from bayesgmm.suffstats import SufficientStatistics
@@ -83,10 +84,14 @@ class ConjugatePrior:
         ModelError
             If a hyperparameter does not fit.
         """
+        whole_number(n_components, "n_components", 1)
+        one_of(covariance_type, "covariance_type", COVARIANCE_TYPES)
         data = Observations.of(data).standardised()
         d = data.n_features
         _, sample = data.moments()
-        if not cov.is_diagonal(covariance_type):
+        if cov.is_diagonal(covariance_type):
+            sample = sample * np.eye(d)
+        else:
             _refuse_collinear(sample, data)
         scale = sample * np.multiply.outer(data.unit, data.unit) / n_components ** (2 / d)
         dof = d + 2 if dof is None else dof

@@ -13,8 +13,11 @@ from bayesgmm.errors import ModelError
 def numbers(value: Any, name: str) -> np.ndarray:
     """Return finite numbers, or say which argument is none."""
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iufO":
+            raise ModelError(f"`{name}` has to hold real numbers, got {array.dtype}")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"`{name}` has to be a number or an array of numbers, got {value!r}") from error
     if not np.isfinite(array).all():
         raise ModelError(f"`{name}` has to be finite, got {value!r}")

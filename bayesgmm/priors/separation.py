@@ -10,9 +10,10 @@ from jaxtyping import Float
 from scipy.special import betaln
 
 from bayesgmm import covariance as cov
+from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.errors import ModelError
-from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
 
@@ -64,6 +65,8 @@ class SeparationPrior:
         cls, data: Any, n_components: int, covariance_type: CovarianceType = "full", *, lkj: float = 2.0
     ) -> SeparationPrior:
         """Return the weakly informative prior whose location and scales are those of the data."""
+        whole_number(n_components, "n_components", 1)
+        one_of(covariance_type, "covariance_type", COVARIANCE_TYPES)
         data = Observations.of(data).standardised()
         deviation = data.unit / n_components ** (1 / data.n_features)
         prior = cls(1.0, data.origin, (2 * data.unit) ** 2, deviation, lkj)
