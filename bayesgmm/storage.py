@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.arguments import is_covariance
 from bayesgmm.errors import LoadError
-from bayesgmm.schema import HYPERPARAMETER_DIMS, PARAMETER_DIMS, SCHEMA_VERSION
+from bayesgmm.schema import PARAMETER_DIMS, SCHEMA_VERSION, dataset, parameters_of, prior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,6 +23,19 @@ if TYPE_CHECKING:
 GROUPS = ("posterior", "sample_stats", "observed_data", "constant_data", "optima", "prior_hyperparameters")
 #: A file may unfold to so many bytes, or so many times its size, whichever is more.
 MOST_BYTES, MOST_EXPANSION = 64 * 2**20, 20
+#: Most members of one group.
+MOST_MEMBERS = 64
+#: What stands before the checksum.
+CHECKSUM = b"\nbayesgmm sha256 "
+#: The arrays that a result is read from, with their dims.
+ARRAYS = {
+    "posterior": {name: ("chain", "draw", *dims) for name, dims in PARAMETER_DIMS.items()},
+    "optima": {name: ("optimum", *dims) for name, dims in PARAMETER_DIMS.items()}
+    | {"log_posterior": ("optimum",), "basin_share": ("optimum",)},
+    "sample_stats": {"lp": ("chain", "draw"), "log_likelihood_total": ("chain", "draw")},
+    "observed_data": {"observations": ("observation", "feature")},
+    "constant_data": {"sample_weight": ("observation",), "origin": ("feature",), "unit": ("feature",)},
+}
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
@@ -44,8 +60,15 @@ def _umask() -> int:
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
-    """Write the tree as NetCDF."""
-    write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf"))
+    """Write the tree as NetCDF, with a checksum after its end, where HDF5 does not look."""
+
+    def write(temporary: str) -> None:
+        tree.to_netcdf(temporary, engine="h5netcdf")
+        digest = _digest(Path(temporary).read_bytes())
+        with open(temporary, "ab") as file:
+            file.write(CHECKSUM + digest)
+
+    write_whole(path, write)
 
 
 def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -64,6 +87,7 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     if not path.is_file():
         raise LoadError(f"{str(path)!r} is not a file")
     try:
+        _check_bytes(path.read_bytes())
         tree = _read(path)
         _check(tree)
     except LoadError as error:
@@ -76,54 +100,125 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     return tree
 
 
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def _check_bytes(content: bytes) -> None:
+    """Refuse damage before the HDF5 library, which may hang on it, sees a byte.
+
+    A file that another program has rewritten has no checksum, and is judged by what it holds.
+    """
+    at = content.rfind(CHECKSUM)
+    if at >= 0 and content[at + len(CHECKSUM) :] != _digest(content[:at]):
+        raise LoadError("is damaged: its checksum is not that of its bytes")
+
+
 def _read(path: Path) -> xr.DataTree:
-    """Load every value, once the sizes that the file claims are known to be sane."""
+    """Load every value, once the file is known to be a plain table of groups of sane size."""
     import h5py
     import xarray as xr
 
     with h5py.File(path, "r") as file:
-        sizes: list[int] = []
-        file.visititems(lambda _, node: sizes.append(node.nbytes) if isinstance(node, h5py.Dataset) else None)
-        if _has_links(file):
-            raise LoadError("holds links to elsewhere, which no result does")
-    if sum(sizes) > max(MOST_BYTES, MOST_EXPANSION * path.stat().st_size):
-        raise LoadError(f"claims {sum(sizes)} bytes of values in {path.stat().st_size} bytes: damaged or hostile")
+        size = sum(_plain_bytes(_member(file, name, h5py.Group)) for name in _names(file))
+    if size > max(MOST_BYTES, MOST_EXPANSION * path.stat().st_size):
+        raise LoadError(f"claims {size} bytes of values in {path.stat().st_size} bytes: damaged or hostile")
     with xr.open_datatree(path, engine="h5netcdf") as tree:
         return tree.load()
 
 
-def _has_links(group: Any) -> bool:
-    """Whether a group, or one below it, points into another file or by a symbolic name."""
+def _names(group: Any) -> list[str]:
+    if len(group) > MOST_MEMBERS:
+        raise LoadError(f"has {len(group)} members in one group, more than any result")
+    return list(group)
+
+
+def _member(group: Any, name: str, kind: type) -> Any:
+    """Return a member, refused if it is a link to elsewhere or of another kind."""
     import h5py
 
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            return True
-        if isinstance(group[name], h5py.Group) and _has_links(group[name]):
-            return True
-    return False
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise LoadError("holds links to elsewhere, which no result does")
+    if group.get(name, getclass=True) is not kind:
+        raise LoadError(f"holds {name!r}, which is no {kind.__name__.lower()}: a result has groups of arrays alone")
+    return group[name]
+
+
+def _plain_bytes(group: Any) -> int:
+    """Return the bytes that the arrays of a group unfold to, refused if they lie in another file."""
+    import h5py
+
+    arrays = [_member(group, name, h5py.Dataset) for name in _names(group)]
+    if any(array.is_virtual or array.external for array in arrays):
+        raise LoadError("holds arrays that lie in other files, which no result does")
+    return sum(array.nbytes for array in arrays)
 
 
 def _check(tree: xr.DataTree) -> None:
-    """Refuse a tree that lacks a part, or whose parts do not fit each other."""
+    """Refuse a tree that lacks a part, or whose parts are no mixture or do not fit each other."""
     if tree.attrs.get("schema") != "bayesgmm":
         raise LoadError("is not a result saved by bayesgmm")
-    if int(tree.attrs["schema_version"]) > SCHEMA_VERSION:
-        raise LoadError(
-            f"has schema version {tree.attrs['schema_version']}, this bayesgmm reads up to {SCHEMA_VERSION}; upgrade it"
-        )
-    missing = [name for name in GROUPS if name not in tree.children]
+    _check_attributes(tree.attrs)
+    posterior = tree.children["posterior"].dataset if "posterior" in tree.children else {}
+    is_point = getattr(posterior, "sizes", {}).get("chain", 0) * getattr(posterior, "sizes", {}).get("draw", 0) == 1
+    missing = [name for name in (*GROUPS, *(("trace",) if is_point else ())) if name not in tree.children]
     if missing:
         raise LoadError(f"lacks the groups {missing}: it is damaged")
-    for group, grid in (("posterior", ("chain", "draw")), ("optima", ("optimum",))):
-        for name, dims in PARAMETER_DIMS.items():
-            _check_array(tree[group][name], (*grid, *dims))
-    for name, array in tree["prior_hyperparameters"].data_vars.items():
-        _check_array(array, HYPERPARAMETER_DIMS[str(name)])
-    _check_array(tree["observed_data"]["observations"], ("observation", "feature"))
-    for name in ("origin", "unit"):
-        _check_array(tree["constant_data"][name], ("feature",))
-    _check_array(tree["constant_data"]["sample_weight"], ("observation",))
+    for group, dims in ARRAYS.items():
+        for name, own in dims.items():
+            _check_array(dataset(tree, group)[name], own)
+    _check_sizes(tree)
+    _check_values(tree)
+
+
+def _check_attributes(attrs: Any) -> None:
+    """Refuse a schema version that this package cannot read, and facts of the run that are none."""
+    found = attrs["schema_version"]
+    if found > SCHEMA_VERSION:
+        raise LoadError(f"has schema version {found}, this bayesgmm reads up to {SCHEMA_VERSION}; upgrade it")
+    if found != int(found) or found < 1:
+        raise LoadError(f"has schema version {found}, which never was: it is damaged")
+    if not 0 <= float(attrs["seconds"]) < np.inf or attrs["converged"] not in (0, 1):
+        raise LoadError("does not say how long the fit took or whether it converged: it is damaged")
+
+
+def _check_sizes(tree: xr.DataTree) -> None:
+    """Refuse groups that do not agree on the number of components, features or rows."""
+    table, posterior = dataset(tree, "observed_data"), dataset(tree, "posterior")
+    k, d = json.loads(tree.attrs["model"])["n_components"], table.sizes["feature"]
+    expected = {
+        "component": k,
+        "feature": d,
+        "feature_bis": d,
+        "observation": table.sizes["observation"],
+        "chain": posterior.sizes["chain"],
+        "draw": posterior.sizes["draw"],
+    }
+    for group, members in tree.children.items():
+        wrong = [dim for dim, size in members.dataset.sizes.items() if expected.get(str(dim), size) != size]
+        if wrong:
+            raise LoadError(f"has a group {group!r} of another number of {wrong[0]}s: it is damaged")
+    if len(set(table["feature"].values.tolist())) < d:
+        raise LoadError("has two features of one name: it is damaged")
+
+
+def _check_values(tree: xr.DataTree) -> None:
+    """Refuse numbers that no fit can have written."""
+    for group in ("posterior", "optima"):
+        parameters = parameters_of(dataset(tree, group))
+        shares = np.abs(parameters.weights.sum(axis=-1) - 1).max() < 1e-6 and (parameters.weights >= 0).all()
+        if not shares or not is_covariance(parameters.covariances):
+            raise LoadError(f"has a group {group!r} whose draws are no mixtures: it is damaged")
+    constant = dataset(tree, "constant_data")
+    weight = constant["sample_weight"].values
+    if (constant["unit"] <= 0).any() or (weight < 0).any() or weight.sum() <= 1:
+        raise LoadError("has units or row weights that are not positive: it is damaged")
+    order = dataset(tree, "sample_stats").get("label_order")
+    if order is not None and not (np.sort(order.values, axis=-1) == np.arange(order.shape[-1])).all():
+        raise LoadError("has labels that are no permutation: it is damaged")
+    named = json.loads(tree.attrs["model"])
+    if named["prior"] != "flat":
+        prior_of(tree).bound(named["n_components"], constant.sizes["feature"], named["covariance_type"])
 
 
 def _check_array(array: Any, dims: tuple[str, ...]) -> None:

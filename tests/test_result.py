@@ -151,7 +151,7 @@ def test_simulated_rows_come_from_the_mixture():
     assert abs(labels.mean() - 0.8) < 5 * np.sqrt(0.16 / 20_000)
     assert abs(values[labels == 1].mean() - 10) < 5 * 2 / np.sqrt(16_000)
     assert abs(values[labels == 1].var() - 4) < 5 * 4 * np.sqrt(2 / 16_000)
-    with pytest.raises(bg.ModelError, match="one MixtureParameters value"):
+    with pytest.raises(bg.ModelError, match="`parameters` has to be MixtureParameters, got str"):
         bg.simulate("mixture", 3)
 
 
