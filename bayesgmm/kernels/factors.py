@@ -19,6 +19,37 @@ def invert_lower(matrix, inverse):
 
 
 @compiled_exactly
+def lower_inverses(matrices):
+    """Return the inverses of lower triangular matrices (m, d, d)."""
+    inverses = np.zeros(matrices.shape)
+    for m in range(matrices.shape[0]):
+        invert_lower(matrices[m], inverses[m])
+    return inverses
+
+
+@compiled_exactly
+def lower_inverses_gradient(inverses, along):
+    """Return the gradient in lower triangular matrices of ``sum(along * inverse)``: ``-V' G V'``, its lower part."""
+    count, d, _ = inverses.shape
+    gradient, half = np.zeros(inverses.shape), np.zeros((d, d))
+    for m in range(count):
+        v, g = inverses[m], along[m]
+        for i in range(d):
+            for j in range(d):
+                total = 0.0
+                for q in range(i, d):
+                    total += v[q, i] * g[q, j]
+                half[i, j] = total
+        for i in range(d):
+            for j in range(i + 1):
+                total = 0.0
+                for q in range(j + 1):
+                    total += half[i, q] * v[j, q]
+                gradient[m, i, j] = -total
+    return gradient
+
+
+@compiled_exactly
 def precision_factor(matrix, factor):
     """Write lower-triangular ``P`` with ``inv(matrix) = P P'``; return ``log|matrix|``, inf if singular.
 
