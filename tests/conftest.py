@@ -1,5 +1,6 @@
 """Data and fits that many tests share."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -46,3 +47,11 @@ def kind(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what is only bearable compiled, where coverage is taken of the loops as Python."""
+    if numba.config.DISABLE_JIT:
+        for item in items:
+            if item.get_closest_marker("compiled"):
+                item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set"))

@@ -59,8 +59,9 @@ def test_gradient_is_the_derivative(problem, rng):
     assert np.abs(found - slope).max() < 1e-6 * np.abs(found).max()
 
 
+@pytest.mark.compiled
 def test_whitening_makes_the_curvature_at_the_mode_the_identity(problem):
-    data, prior, posterior = problem
+    posterior = problem[2]
     white = posterior.whitened(np.zeros(posterior.coordinates.size))
     value, gradient = white.value_and_gradient(np.zeros(white.centre.size))
     assert np.isfinite(value)
@@ -101,6 +102,7 @@ def test_information_is_louis_formula_for_the_means(rng):
     assert np.allclose(posterior.information(theta)[1:3, 1:3], complete - missing, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.compiled
 def test_value_is_minus_infinity_where_a_double_overflows(problem):
     white = Whitening.of(problem[2], np.zeros(problem[2].coordinates.size))
     value, gradient = white.value_and_gradient(np.full(white.centre.size, 1e6))

@@ -183,7 +183,7 @@ def test_collapse_is_dropped_and_counted_if_some_start_survives(iris):
 
 def test_collapse_of_every_start_is_an_error_that_says_what_to_do():
     x = np.repeat([0.0, 1.0, 5.0], 20)
-    with pytest.raises(bg.DegenerateComponentError, match="all 10 starts ended.*use the default prior"):
+    with pytest.raises(bg.DegenerateComponentError, match=r"all 10 starts ended.*use the default prior"):
         bg.fit(x, bg.MixtureModel(3, prior="flat"), engine="em", seed=0)
     assert np.isfinite(bg.fit(x, 3, engine="em", seed=0).weights).all()
 

@@ -148,6 +148,7 @@ def unsound(found):
     return {seed: verdict for seed, verdict in found.items() if verdict not in ("loaded", "refused")}
 
 
+@pytest.mark.compiled
 def test_150_damaged_files_load_soundly_or_are_refused(saved):
     found = judged(saved, 0, 150)
     assert len(found) == 150

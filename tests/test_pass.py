@@ -72,7 +72,9 @@ def test_densities_and_responsibilities_agree_with_scipy(rng, kind):
 def test_a_grid_of_parameters_is_one_pass_of_each(rng):
     data = Observations.of(rng.normal(size=(50, 2)))
     values = [random_parameters(rng, 3, 2) for _ in range(6)]
-    grid = MixtureParameters(*(np.stack(a).reshape(2, 3, *a[0].shape) for a in zip(*(v.arrays for v in values))))
+    grid = MixtureParameters(
+        *(np.stack(a).reshape(2, 3, *a[0].shape) for a in zip(*(v.arrays for v in values), strict=True))
+    )
     found = e_step(grid, data)
     for at, value in enumerate(values):
         each = e_step(value, data)
@@ -152,6 +154,7 @@ def test_blocks_fit_a_first_level_cache_whatever_the_number_of_features():
     assert [block_rows(d) for d in (1, 10, 50, 1000)] == [512, 256, 64, 64]
 
 
+@pytest.mark.compiled
 def test_pass_holds_nothing_of_size_n_by_k(rng):
     data, parameters = Observations.of(rng.normal(size=(200_000, 1))), random_parameters(rng, 20, 1)
     e_step(parameters, data)

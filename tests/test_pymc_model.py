@@ -171,12 +171,14 @@ def sampled(faithful, em_result):
     return model, tree
 
 
+@pytest.mark.compiled
 def test_user_can_add_to_the_model_and_sample_it(sampled):
     _, tree = sampled
     assert 2.1 < float(tree.posterior["gap"].mean()) < 2.4
     assert tree.posterior["means"].dims == ("chain", "draw", "component", "feature")
 
 
+@pytest.mark.compiled
 def test_log_likelihood_of_pymc_is_the_marginal_density_of_rows(sampled, faithful):
     _, tree = sampled
     draw = bg.MixtureParameters(*(tree.posterior[n].values[0, 5] for n in ("weights", "means", "covariances")))
@@ -185,6 +187,7 @@ def test_log_likelihood_of_pymc_is_the_marginal_density_of_rows(sampled, faithfu
     assert np.isclose(az.loo(tree).elpd, -1141, atol=3)
 
 
+@pytest.mark.compiled
 def test_posterior_predictive_rows_look_like_the_data(sampled, faithful):
     model, tree = sampled
     with model:
