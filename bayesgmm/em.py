@@ -72,7 +72,7 @@ class EM:
         """Check every setting."""
         whole_number(self.n_init, "n_init", 1)
         whole_number(self.max_iter, "max_iter", 1)
-        real_number(self.tol, "tol", 0, 1)
+        real_number(self.tol, "tol", 0.0, 1.0)
         one_of(self.init, "init", ("k-means++", "random"))
         one_of(self.trace, "trace", ("objective", "parameters"))
 
@@ -108,7 +108,7 @@ class EM:
         if climbs.collapsed.all():
             raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
-        best = ranked[0]
+        best = int(ranked[0])
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
@@ -132,7 +132,7 @@ class EM:
         k = len(prior.concentration)
         number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
         first = candidates(sample, prior, self.init, number, rng)
-        short = climb(first, sample, prior, EM(max_iter=SHORT_RUN, tol=0))
+        short = climb(first, sample, prior, EM(max_iter=SHORT_RUN, tol=0.0))
         value = np.where(short.collapsed, -np.inf, short.log_posterior).reshape(self.n_init, -1)
         winners = np.arange(self.n_init) * value.shape[1] + value.argmax(axis=1)
         # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.

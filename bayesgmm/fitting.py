@@ -6,7 +6,7 @@ import json
 import os
 import time
 import warnings
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ ENGINES = {"em": EM, "nuts": NUTS}
 MOST_SWITCHING = 0.05
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Frozen settings with a `run`: whatever has both can be given to `fit`."""
 
@@ -123,7 +124,7 @@ def engine_of(engine: Any) -> Engine:
     """Return an engine from its word, or check that it is one."""
     if isinstance(engine, str) and engine in ENGINES:
         return ENGINES[engine]()
-    if isinstance(engine, (str, type)) or not hasattr(engine, "run"):
+    if isinstance(engine, type) or not isinstance(engine, Engine):
         raise ModelError(f"`engine` has to be one of {tuple(ENGINES)} or an engine such as EM(), got {engine!r}")
     return engine
 

@@ -154,7 +154,7 @@ class MixtureResult:
         >>> float(result.memberships().probability.sel(observation="C200").sum().round(12))
         1.0
         """
-        real_number(ci_prob, "ci_prob", 0, 1)
+        real_number(ci_prob, "ci_prob", 0.0, 1.0)
         return soft.memberships(self._draws(), self._seen(data), self.model.covariance_type, ci_prob)
 
     def predict_proba(self, data: Any = None) -> Float[np.ndarray, "n k"]:
@@ -202,7 +202,7 @@ class MixtureResult:
 
         Of a point estimate there is only the value: the rest is NaN.
         """
-        real_number(ci_prob, "ci_prob", 0, 1)
+        real_number(ci_prob, "ci_prob", 0.0, 1.0)
         values = named_values(parameters_of(dataset(self.relabelled().tree, "posterior")), self.data.features)
         return summarised(values, ci_prob, self.is_point)
 

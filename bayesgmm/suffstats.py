@@ -24,13 +24,14 @@ class SufficientStatistics:
     first : array (*grid, k, d)
         Sums of ``r (x - about)``.
     second : array (*grid, k, d, d)
-        Sums of ``r (x - about)(x - about)'``; only the diagonals for diagonal covariances.
+        Sums of ``r (x - about)(x - about)'``; only the diagonals for diagonal covariances, and inside a
+        pass over those without the zeros: (*grid, k, d).
     """
 
     about: Float[np.ndarray, "*grid k d"]
     counts: Float[np.ndarray, "*grid k"]
     first: Float[np.ndarray, "*grid k d"]
-    second: Float[np.ndarray, "*grid k d d"]
+    second: Float[np.ndarray, "*grid k d d"] | Float[np.ndarray, "*grid k d"]
 
     def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
         """Pool two disjoint parts of the data seen from the same reference points."""

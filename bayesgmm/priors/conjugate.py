@@ -113,10 +113,10 @@ class ConjugatePrior:
         if covariance_type == "spherical":
             scale = cov.pooled(scale, "spherical") / d
         bound = ConjugatePrior(
-            hyper.per_component(self.concentration, "concentration", k, 0),
+            hyper.per_component(self.concentration, "concentration", k, 0.0),
             hyper.per_feature(self.loc, "loc", k, d),
-            hyper.per_component(self.shrinkage, "shrinkage", k, 0),
-            hyper.per_component(self.dof, "dof", k, p - 1),
+            hyper.per_component(self.shrinkage, "shrinkage", k, 0.0),
+            hyper.per_component(self.dof, "dof", k, p - 1.0),
             scale * np.eye(d) if cov.is_diagonal(covariance_type) else scale,
             covariance_type,
         )
@@ -171,7 +171,7 @@ class ConjugatePrior:
         means = self.loc + noise / np.sqrt(self.shrinkage)[..., None]
         return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
 
-    def log_density(self, parameters: MixtureParameters) -> Float[np.ndarray, "*grid"]:
+    def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances; 0 under the flat prior."""
         if not self.is_proper:
             return np.zeros(parameters.grid)
@@ -194,7 +194,7 @@ def mode_of_weights(concentration: Float[np.ndarray, "*grid k"]) -> Float[np.nda
     return np.divide(raised, total, out=np.full_like(raised, 1 / raised.shape[-1]), where=total > 0)
 
 
-def _outer(vector: Float[np.ndarray, "*grid k d"], factor: Float[np.ndarray, "*grid k"]) -> np.ndarray:
+def _outer(vector: Float[np.ndarray, "*#grid k d"], factor: Float[np.ndarray, "*#grid k"]) -> np.ndarray:
     return (factor[..., None] * vector)[..., None] * vector[..., None, :]
 
 

@@ -9,7 +9,7 @@ from scipy.special import gammaln, multigammaln, xlogy  # pyright: ignore[report
 from bayesgmm.kernels.factors import precision_factors
 
 
-def factorised(matrices: Float[np.ndarray, "*grid p p"]) -> tuple[Float[np.ndarray, "*grid p p"], np.ndarray]:
+def factorised(matrices: Float[np.ndarray, "*#grid p p"]) -> tuple[np.ndarray, np.ndarray]:
     """Return lower-triangular ``P`` with ``inv(matrix) = P P'``, and ``log|matrix|`` (inf if singular)."""
     p = matrices.shape[-1]
     flat = np.ascontiguousarray(matrices).reshape(-1, p, p)
@@ -19,7 +19,7 @@ def factorised(matrices: Float[np.ndarray, "*grid p p"]) -> tuple[Float[np.ndarr
 
 def log_dirichlet(
     weights: Float[np.ndarray, "*grid k"], concentration: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, "*grid"]:
+) -> np.ndarray | np.floating:
     """Log density of the Dirichlet distribution with respect to the first k - 1 weights.
 
     A weight of exactly 0 under a concentration below 1, where the density is infinite, adds nothing:
@@ -31,19 +31,19 @@ def log_dirichlet(
 
 
 def log_normal(
-    deviation: Float[np.ndarray, "*grid d"], factor: Float[np.ndarray, "*grid d d"], log_det: np.ndarray
-) -> Float[np.ndarray, "*grid"]:
+    deviation: Float[np.ndarray, "*#grid d"], factor: Float[np.ndarray, "*#grid d d"], log_det: np.ndarray
+) -> np.ndarray | np.floating:
     """Log density at ``deviation`` from the mean, the covariance given as by `factorised`."""
     white = np.einsum("...ji,...j->...i", factor, deviation)
     return -0.5 * ((white**2).sum(axis=-1) + log_det + deviation.shape[-1] * np.log(2 * np.pi))
 
 
 def log_inverse_wishart(
-    factor: Float[np.ndarray, "*grid p p"],
+    factor: Float[np.ndarray, "*#grid p p"],
     log_det: np.ndarray,
-    dof: Float[np.ndarray, "*grid"],
-    scale: Float[np.ndarray, "*grid p p"],
-) -> Float[np.ndarray, "*grid"]:
+    dof: Float[np.ndarray, "*#grid"],
+    scale: Float[np.ndarray, "*#grid p p"],
+) -> np.ndarray | np.floating:
     """Log density without its normaliser (`log_inverse_wishart_normaliser`), factor as by `factorised`."""
     p = factor.shape[-1]
     trace = np.einsum("...ji,...jk,...ki->...", factor, scale, factor)
@@ -51,8 +51,8 @@ def log_inverse_wishart(
 
 
 def log_inverse_wishart_normaliser(
-    dof: Float[np.ndarray, "*grid"], scale: Float[np.ndarray, "*grid p p"]
-) -> Float[np.ndarray, "*grid"]:
+    dof: Float[np.ndarray, "*#grid"], scale: Float[np.ndarray, "*#grid p p"]
+) -> np.ndarray | np.floating:
     """Log of the factor that makes the inverse-Wishart density integrate to one."""
     p = scale.shape[-1]
     log_det = np.linalg.slogdet(scale)[1]
@@ -60,8 +60,8 @@ def log_inverse_wishart_normaliser(
 
 
 def sample_inverse_wishart(
-    dof: Float[np.ndarray, "*grid"], scale: Float[np.ndarray, "*grid p p"], rng: np.random.Generator
-) -> Float[np.ndarray, "*grid p p"]:
+    dof: Float[np.ndarray, "*#grid"], scale: Float[np.ndarray, "*#grid p p"], rng: np.random.Generator
+) -> np.ndarray:
     """Draw by Bartlett's (1933) decomposition: ``C C'`` with ``C = chol(scale) inv(A)'``."""
     p = scale.shape[-1]
     a = np.tril(rng.standard_normal(scale.shape), -1)

@@ -71,10 +71,10 @@ class SemiConjugatePrior:
         if covariance_type == "spherical":
             scale = cov.pooled(scale, "spherical") / d
         bound = SemiConjugatePrior(
-            hyper.per_component(self.concentration, "concentration", k, 0),
+            hyper.per_component(self.concentration, "concentration", k, 0.0),
             hyper.per_feature(self.loc, "loc", k, d),
             hyper.matrices(self.loc_covariance, "loc_covariance", k, d),
-            hyper.per_component(self.dof, "dof", k, p - 1),
+            hyper.per_component(self.dof, "dof", k, p - 1.0),
             scale * np.eye(d) if cov.is_diagonal(covariance_type) else scale,
             covariance_type,
         )
@@ -110,7 +110,7 @@ class SemiConjugatePrior:
         means = self.loc + np.einsum("...ij,...j->...i", roots, rng.standard_normal((k, d)))
         return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
 
-    def log_density(self, parameters: MixtureParameters) -> Float[np.ndarray, "*grid"]:
+    def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances."""
         kind, d = self.covariance_type, parameters.n_features
         scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)

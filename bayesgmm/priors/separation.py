@@ -86,11 +86,11 @@ class SeparationPrior:
         if covariance_type == "spherical":
             deviation = np.broadcast_to(np.sqrt((deviation**2).mean(axis=1, keepdims=True)), (k, d)).copy()
         return SeparationPrior(
-            hyper.per_component(self.concentration, "concentration", k, 0),
+            hyper.per_component(self.concentration, "concentration", k, 0.0),
             hyper.per_feature(self.loc, "loc", k, d),
             hyper.matrices(self.loc_covariance, "loc_covariance", k, d),
             deviation,
-            float(hyper.per_component(self.lkj, "lkj", 1, 0)[0]),
+            float(hyper.per_component(self.lkj, "lkj", 1, 0.0)[0]),
             covariance_type,
         )
 
@@ -103,13 +103,13 @@ class SeparationPrior:
             deviation=self.deviation / unit,
         )
 
-    def log_density(self, parameters: MixtureParameters) -> Float[np.ndarray, "*grid"]:
+    def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances."""
         normal = densities.log_normal(parameters.means - self.loc, *densities.factorised(self.loc_covariance))
         weights = densities.log_dirichlet(parameters.weights, self.concentration)
         return weights + normal.sum(axis=-1) + self._log_density_of_blocks(parameters).sum(axis=-1)
 
-    def _log_density_of_blocks(self, parameters: MixtureParameters) -> Float[np.ndarray, "*grid b"]:
+    def _log_density_of_blocks(self, parameters: MixtureParameters) -> np.ndarray:
         """Change variables from (D, R) to D R D, whose Jacobian is ``2**p * prod(D)**p``."""
         kind, d = self.covariance_type, parameters.n_features
         matrices = cov.blocks(parameters.covariances, kind)
