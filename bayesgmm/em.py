@@ -260,7 +260,7 @@ def rank(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
 def distinct(climbs: Climbs, ranked: np.ndarray, data: Observations, prior: Any, *, sort: bool) -> Optima:
     """Return the different optima, best first, with the share of the starts that led to each."""
     found: list[tuple[int, int]] = []
-    for start in ranked:
+    for start in map(int, ranked):
         for at, (other, hits) in enumerate(found):
             if _same(climbs, start, other):
                 found[at] = other, hits + 1
