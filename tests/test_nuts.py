@@ -74,6 +74,30 @@ def test_transparent_form_runs_on_the_sampler_of_pymc(faithful):
     assert z_scores(quietly(faithful, 2, engine, seed=2), reference) < 5
 
 
+@pytest.mark.slow
+@pytest.mark.statistical
+def test_the_whole_operation_agrees_with_a_plain_mixture(faithful):
+    """The same prior, the likelihood written as `pm.Mixture` of `pm.MvNormal`; alert at 3, fail at 5."""
+    import nutpie
+
+    from bayesgmm.pymc_model import initial_values
+    from benchmarks.plain_model import build_plain_model
+
+    reference = bg.fit(faithful, 2, engine=bg.NUTS(draws=4000), seed=1, progress=False)
+    data = bg.Observations.of(faithful)
+    prior = bg.MixtureModel(2).prior_for(data)
+    start = initial_values(prior, reference.optimum)
+    compiled = nutpie.compile_pymc_model(build_plain_model(data, prior), initial_points=start, jitter_rvs=set())
+    tree = nutpie.sample(compiled, draws=1000, tune=500, chains=4, seed=2, progress_bar=False)
+    found = []
+    for posterior in (tree["posterior"], reference.tree["posterior"]):
+        draws = bg.MixtureParameters(*(posterior[name].values for name in ("weights", "means", "covariances")))
+        seen = reference.data
+        found.append(table(invariants(draws.moved(seen.origin, seen.unit), seen, "full")))
+    error = np.sqrt(sum(t["sd"] ** 2 / t["ess_bulk"] for t in found))
+    assert ((found[0]["mean"] - found[1]["mean"]) / error).abs().max() < 5
+
+
 def test_flat_prior_cannot_be_sampled(faithful):
     with pytest.raises(bg.ModelError, match="improper posterior"):
         bg.fit(faithful, bg.MixtureModel(2, prior="flat"), progress=False)
