@@ -138,7 +138,8 @@ class MixtureResult:
         xarray.Dataset
             ``probability`` (observation, component): responsibilities averaged over relabelled draws (at most
             2,000 of them, evenly spaced: attribute ``draws``);
-            ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate; ``label``: the most
+            ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate (where nearly all draws say
+            0 or 1, a few others can pull the mean outside it); ``label``: the most
             probable component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
             help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
 

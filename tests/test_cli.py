@@ -57,7 +57,7 @@ def test_compare_prints_both_and_keeps_the_posterior(tmp_path):
         assert words in done.output
     assert max(len(line) for line in done.output.splitlines()) <= 80
     written = pd.read_csv(tmp_path / "m.csv", index_col=0)
-    assert (written["lower[1]"] <= written["membership[1]"]).all()
+    assert (written["lower[1]"] <= written["upper[1]"]).all()
 
 
 def test_columns_weights_prior_and_covariances_can_be_chosen(tmp_path, faithful):
