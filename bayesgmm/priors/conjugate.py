@@ -109,15 +109,12 @@ class ConjugatePrior:
     def bound(self, k: int, d: int, covariance_type: CovarianceType) -> ConjugatePrior:
         """Return the prior with every hyperparameter written out for k components of d features."""
         p = cov.block_size(covariance_type, d)
-        scale = hyper.matrices(self.scale, "scale", k, d)
-        if covariance_type == "spherical":
-            scale = cov.pooled(scale, "spherical") / d
         bound = ConjugatePrior(
             hyper.per_component(self.concentration, "concentration", k, 0.0),
             hyper.per_feature(self.loc, "loc", k, d),
             hyper.per_component(self.shrinkage, "shrinkage", k, 0.0),
             hyper.per_component(self.dof, "dof", k, p - 1.0),
-            scale * np.eye(d) if cov.is_diagonal(covariance_type) else scale,
+            hyper.scales(self.scale, k, d, covariance_type),
             covariance_type,
         )
         hyper.refuse_unequal(covariance_type, dof=bound.dof, scale=bound.scale)
@@ -177,9 +174,7 @@ class ConjugatePrior:
             return np.zeros(parameters.grid)
         kind, d = self.covariance_type, parameters.n_features
         scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
-        factor, log_det = densities.factorised(cov.blocks(parameters.covariances, kind))
-        wishart = densities.log_inverse_wishart(factor, log_det, dof, scale)
-        wishart = wishart + densities.log_inverse_wishart_normaliser(dof, scale)
+        wishart = densities.log_inverse_wishart(cov.blocks(parameters.covariances, kind), dof, scale)
         factor, log_det = densities.factorised(parameters.covariances)
         factor = factor * np.sqrt(self.shrinkage)[:, None, None]
         normal = densities.log_normal(parameters.means - self.loc, factor, log_det - d * np.log(self.shrinkage))

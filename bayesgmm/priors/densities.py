@@ -39,24 +39,16 @@ def log_normal(
 
 
 def log_inverse_wishart(
-    factor: Float[np.ndarray, "*#grid p p"],
-    log_det: np.ndarray,
+    covariance: Float[np.ndarray, "*#grid p p"],
     dof: Float[np.ndarray, "*#grid"],
     scale: Float[np.ndarray, "*#grid p p"],
 ) -> np.ndarray | np.floating:
-    """Log density without its normaliser (`log_inverse_wishart_normaliser`), factor as by `factorised`."""
-    p = factor.shape[-1]
+    """Log density of the inverse-Wishart distribution."""
+    p = covariance.shape[-1]
+    factor, log_det = factorised(covariance)
     trace = np.einsum("...ji,...jk,...ki->...", factor, scale, factor)
-    return -0.5 * ((dof + p + 1) * log_det + trace)
-
-
-def log_inverse_wishart_normaliser(
-    dof: Float[np.ndarray, "*#grid"], scale: Float[np.ndarray, "*#grid p p"]
-) -> np.ndarray | np.floating:
-    """Log of the factor that makes the inverse-Wishart density integrate to one."""
-    p = scale.shape[-1]
-    log_det = np.linalg.slogdet(scale)[1]
-    return dof / 2 * (log_det - p * np.log(2)) - multigammaln(dof / 2, p)
+    normaliser = dof / 2 * (np.linalg.slogdet(scale)[1] - p * np.log(2)) - multigammaln(dof / 2, p)
+    return -0.5 * ((dof + p + 1) * log_det + trace) + normaliser
 
 
 def sample_inverse_wishart(

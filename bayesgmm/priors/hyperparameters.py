@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from bayesgmm import covariance as cov
 from bayesgmm.errors import ModelError
+from bayesgmm.parameters import CovarianceType
 
 
 def numbers(value: Any, name: str) -> np.ndarray:
@@ -58,6 +60,14 @@ def matrices(value: Any, name: str, k: int, d: int) -> Float[np.ndarray, "k d d"
     except np.linalg.LinAlgError as error:
         raise ModelError(f"`{name}` has to be positive definite, with positive variances") from error
     return array
+
+
+def scales(value: Any, k: int, d: int, covariance_type: CovarianceType) -> Float[np.ndarray, "k d d"]:
+    """Return inverse-Wishart scale matrices: diagonals alone for diagonal covariances, their mean for spherical."""
+    array = matrices(value, "scale", k, d)
+    if covariance_type == "spherical":
+        return cov.pooled(array, "spherical") / d
+    return array * np.eye(d) if cov.is_diagonal(covariance_type) else array
 
 
 def refuse_unequal(covariance_type: str, **values: np.ndarray) -> None:
