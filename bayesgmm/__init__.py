@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm import datasets
+from bayesgmm.calibration import Calibration, calibrate
 from bayesgmm.compare import Comparison, compare
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
@@ -18,6 +19,7 @@ from bayesgmm.errors import (
 )
 from bayesgmm.estep import e_step
 from bayesgmm.fitting import fit, load
+from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
@@ -36,6 +38,7 @@ __all__ = [
     "NUTS",
     "BayesGMMError",
     "BayesGMMWarning",
+    "Calibration",
     "Comparison",
     "ConjugatePrior",
     "ConvergenceWarning",
@@ -43,6 +46,7 @@ __all__ = [
     "DegenerateComponentError",
     "Draws",
     "Expectation",
+    "Gibbs",
     "LabelSwitchingWarning",
     "LoadError",
     "MixtureModel",
@@ -55,6 +59,7 @@ __all__ = [
     "SeparationPrior",
     "SufficientStatistics",
     "build_pymc_model",
+    "calibrate",
     "compare",
     "datasets",
     "e_step",

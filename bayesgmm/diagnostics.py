@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What a posterior has to reach before its numbers are used (Vehtari et al. 2021, doi:10.1214/20-BA1221).
 LARGEST_R_HAT, SMALLEST_ESS = 1.01, 400
+#: Above this, smoothed importance weights are no longer reliable (Vehtari et al. 2024, arXiv:1507.02646).
+LARGEST_K_HAT = 0.7
 #: A chain whose mean log posterior is so many standard deviations below the best one's is stuck.
 STUCK_DEVIATIONS = 3.0
 #: Rows at which densities and co-memberships are followed.
@@ -72,6 +74,36 @@ def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFram
         rows[name] = row
     columns = ["mean", "sd", "r_hat", "ess_bulk", "ess_tail"]
     return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).rename_axis("quantity")
+
+
+def smoothed_importance_weights(log_ratios: Float[np.ndarray, " m"]) -> tuple[Float[np.ndarray, " m"], float]:
+    """Return importance weights that sum to one, their largest smoothed, and Pareto's k-hat, by ArviZ."""
+    from arviz_stats.base.array import array_stats
+
+    # A ratio of 0 is a draw where the posterior is nothing.
+    floor = np.nan_to_num(log_ratios, nan=-np.inf, neginf=-np.inf)
+    # ArviZ smooths the weights of leave-one-out, which are minus log-likelihoods.
+    log_weights, k_hat = array_stats.psislw(-np.maximum(floor, floor.max() - 700.0))
+    weights = np.exp(log_weights - np.max(log_weights))
+    return weights / weights.sum(), float(k_hat)
+
+
+def doubts(facts: dict[str, float]) -> list[str]:
+    """Return a sentence for each thing that keeps an approximation about a point from being trusted."""
+    said = []
+    if facts.get("k_hat", 0.0) > LARGEST_K_HAT:
+        said.append(
+            f"k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far from the "
+            "posterior to be reweighted; use engine='nuts' or 'gibbs'"
+        )
+    if facts.get("dropped_replicates", 0.0):
+        said.append(
+            f"{facts['dropped_replicates']:.0f} bootstrap replicates collapsed and were dropped: intervals are too "
+            "narrow; use the default prior or fewer components"
+        )
+    if facts.get("unfinished_replicates", 0.0):
+        said.append(f"{facts['unfinished_replicates']:.0f} bootstrap replicates had not converged: raise max_iter")
+    return said
 
 
 def stuck_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> list[int]:

@@ -11,19 +11,16 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm import covariance as cov
-from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
+from bayesgmm.climbs import Climbs, Stopping, climb
 from bayesgmm.data import Observations
 from bayesgmm.errors import ConvergenceWarning, DegenerateComponentError, ModelError
 from bayesgmm.initialize import SEEDING_ROWS, candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
 from bayesgmm.relabel import alignment
+from bayesgmm.uncertainty import Approximation, bootstrap_draws, laplace_draws
 
-#: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
-NARROWEST = 1e-10
-#: so has one whose width, given its other features, is no more than rounding of its own spread.
-FLATTEST = 1e-7
 #: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
 SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
 #: The best start goes on to a tolerance finer by this factor, for at most so many iterations.
@@ -53,6 +50,12 @@ class EM:
         (Aitken's estimate) is below ``tol`` times its size, both in standardised units.
     trace : {"objective", "parameters"}
         What is kept of every iteration of the best start.
+    uncertainty : {"none", "laplace", "bootstrap"}
+        "laplace" adds draws from a normal distribution with the observed information, reweighted to the posterior
+        (`laplace_draws`); "bootstrap" refits to randomly weighted rows (`bootstrap_draws`). Both are approximations,
+        cheaper than a sampler, and are marked as such.
+    draws : int
+        How many draws those have.
 
     Examples
     --------
@@ -67,6 +70,8 @@ class EM:
     max_iter: int = 1000
     tol: float = 1e-8
     trace: Literal["objective", "parameters"] = "objective"
+    uncertainty: Literal["none", "laplace", "bootstrap"] = "none"
+    draws: int = 1000
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -75,6 +80,8 @@ class EM:
         real_number(self.tol, "tol", 0.0, 1.0)
         one_of(self.init, "init", ("k-means++", "random"))
         one_of(self.trace, "trace", ("objective", "parameters"))
+        one_of(self.uncertainty, "uncertainty", ("none", "laplace", "bootstrap"))
+        whole_number(self.draws, "draws", 20)
 
     def run(
         self,
@@ -104,26 +111,43 @@ class EM:
         if isinstance(prior, SeparationPrior):
             raise ModelError("EM has no update for SeparationPrior; use engine='nuts', or another prior")
         first = start.reshaped((1,)) if start is not None else self.starts(data, prior, rng)
-        climbs = climb(first, data, prior, self)
+        climbs = climb(first, data, prior, self.stopping)
         if climbs.collapsed.all():
             raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
         if climbs.converged[best]:
-            climbs = polished(climbs, best, data, prior, self)
+            climbs = polished(climbs, best, data, prior, self.stopping)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
         if not climbs.converged[best]:
             warnings.warn(_slow_advice(self, float(climbs.remaining[best])), ConvergenceWarning, stacklevel=2)
-        point = optima.parameters[:1].reshaped((1, 1))
-        log_posterior = optima.log_posterior[:1].reshape(1, 1)
+        approximation = self._approximation(optima, data, prior, rng)
+        drawn, log_posterior = approximation.parameters.reshaped((1, -1)), approximation.log_posterior[None]
         return Draws(
-            point,
+            drawn,
             log_posterior,
-            log_posterior - prior.log_density(point),
+            log_posterior - prior.log_density(drawn),
             optima,
             trace=climbs.trace_of(best),
             converged=bool(climbs.converged[best]),
+            kind=approximation.kind,
+            facts=approximation.facts,
         )
+
+    def _approximation(
+        self, optima: Optima, data: Observations, prior: Prior, rng: np.random.Generator
+    ) -> Approximation:
+        """Return the best optimum alone, or draws about it."""
+        if self.uncertainty == "laplace":
+            return laplace_draws(optima, data, prior, self.draws, rng)
+        if self.uncertainty == "bootstrap":
+            return bootstrap_draws(optima, data, prior, self.draws, self.stopping, rng)
+        return Approximation(optima.parameters[:1], optima.log_posterior[:1], "point estimate")
+
+    @property
+    def stopping(self) -> Stopping:
+        """When a climb ends."""
+        return Stopping(self.max_iter, self.tol, self.trace)
 
     def starts(self, data: Observations, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
         """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
@@ -132,83 +156,16 @@ class EM:
         k = len(prior.concentration)
         number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
         first = candidates(sample, prior, self.init, number, rng)
-        short = climb(first, sample, prior, EM(max_iter=SHORT_RUN, tol=0.0))
+        short = climb(first, sample, prior, Stopping(SHORT_RUN, 0.0))
         value = np.where(short.collapsed, -np.inf, short.log_posterior).reshape(self.n_init, -1)
         winners = np.arange(self.n_init) * value.shape[1] + value.argmax(axis=1)
         # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.
         return short.parameters[winners]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Climbs:
-    """Where each start ended, and the way there.
-
-    Attributes
-    ----------
-    parameters : MixtureParameters
-        Grid (start,).
-    log_posterior, remaining : array (start,)
-        At the end, and the rise estimated to be still to come; nats.
-    converged, collapsed : bool array (start,)
-        Whether it met the tolerance; whether a component lost its width.
-    iterations : int array (start,)
-        Updates made.
-    history : list of dict
-        Per iteration: the starts that were active, and what is kept of them.
-    """
-
-    parameters: MixtureParameters
-    log_posterior: Float[np.ndarray, " start"]
-    remaining: Float[np.ndarray, " start"]
-    converged: np.ndarray
-    collapsed: np.ndarray
-    iterations: np.ndarray
-    history: list[dict[str, Any]]
-
-    def trace_of(self, start: int) -> dict[str, np.ndarray]:
-        """Return what was kept of one start, by iteration."""
-        kept = [(step, int(np.searchsorted(step["active"], start))) for step in self.history if start in step["active"]]
-        names = [name for name in self.history[0] if name != "active"]
-        return {name: np.stack([step[name][at] for step, at in kept]) for name in names}
-
-
-def climb(first: MixtureParameters, data: Observations, prior: Any, settings: EM) -> Climbs:
-    """Run EM from a grid (start,) of starting values until each has converged or collapsed."""
-    kind, n = prior.covariance_type, len(first.weights)
-    end = MixtureParameters(first.weights.copy(), first.means.copy(), first.covariances.copy())
-    values, gains, remaining = np.full(n, -np.inf), np.full(n, np.nan), np.full(n, np.inf)
-    converged, collapsed, iterations = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, int)
-    active, params, history = np.arange(n), first, []
-    for iteration in range(settings.max_iter + 1):
-        white = estep.whiten(params, kind)
-        lost = white.singular | (narrow(white, params) if not prior.is_proper else False)
-        if lost.any():
-            collapsed[active[lost]] = True
-            active, params = active[~lost], params[~lost]
-            white = estep.whiten(params, kind)
-        if active.size == 0:
-            break
-        expected = estep.expect(white, data, params.grid)
-        now = expected.log_likelihood + prior.log_density(params)
-        history.append(_kept(active, now, params, settings))
-        for whole, part in zip(end.arrays, params.arrays, strict=True):
-            whole[active] = part
-        iterations[active] = iteration
-        gain = now - values[active]
-        remaining[active] = rise_to_come(gain, gains[active])
-        gains[active], values[active] = gain, now
-        done = (remaining[active] <= settings.tol * np.abs(now)) & (settings.tol > 0)
-        converged[active[done]] = True
-        active, stats = active[~done], expected.stats
-        if active.size == 0 or iteration == settings.max_iter:
-            break
-        params = prior.updated(_only(stats, ~done)).mode()
-    return Climbs(end, values, remaining, converged, collapsed, iterations, history)
-
-
-def polished(climbs: Climbs, best: int, data: Observations, prior: Any, settings: EM) -> Climbs:
+def polished(climbs: Climbs, best: int, data: Observations, prior: Any, rule: Stopping) -> Climbs:
     """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
-    finer = replace(settings, tol=settings.tol * POLISH, max_iter=min(settings.max_iter, POLISH_ITERATIONS))
+    finer = replace(rule, tol=rule.tol * POLISH, max_iter=min(rule.max_iter, POLISH_ITERATIONS))
     last = climb(climbs.parameters[np.array([best])], data, prior, finer)
     for whole, part in zip(climbs.parameters.arrays, last.parameters.arrays, strict=True):
         whole[best] = part[0]
@@ -217,26 +174,6 @@ def polished(climbs: Climbs, best: int, data: Observations, prior: Any, settings
     # The first state of the second climb is the last of the first.
     later = [step | {"active": np.array([best])} for step in last.history[1:]]
     return replace(climbs, history=climbs.history + later)
-
-
-def rise_to_come(gain: Float[np.ndarray, " start"], before: Float[np.ndarray, " start"]) -> Float[np.ndarray, " start"]:
-    """Return Aitken's estimate of what further iterations will add, at least the last gain itself.
-
-    Böhning, D. et al. (1994), doi:10.1007/BF01720593: gains shrink by a constant rate near the optimum.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = gain / before
-        tail = gain * rate / (1 - rate)
-    return np.where(np.isfinite(tail) & (rate > 0) & (rate < 1), np.maximum(tail, gain), np.abs(gain))
-
-
-def narrow(white: estep.Whitened, params: MixtureParameters) -> np.ndarray:
-    """Return which grid values have a component narrower than `NARROWEST`, or flatter than `FLATTEST`."""
-    factors = white.factors
-    precise = factors if factors.ndim == 3 else np.diagonal(factors, axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore"):
-        deviations = np.sqrt(np.diagonal(params.covariances, axis1=-2, axis2=-1))
-        return ((precise > 1 / NARROWEST) | (precise * deviations > 1 / FLATTEST)).any(axis=(1, 2))
 
 
 def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
@@ -291,18 +228,6 @@ def _rows(params: MixtureParameters) -> Float[np.ndarray, "k p"]:
     """Return all numbers of each component side by side."""
     k = params.n_components
     return np.concatenate([params.weights[:, None], params.means, params.covariances.reshape(k, -1)], axis=1)
-
-
-def _only(stats: Any, which: np.ndarray) -> Any:
-    """Return the statistics of some starts."""
-    return type(stats)(stats.about[which], stats.counts[which], stats.first[which], stats.second[which])
-
-
-def _kept(active: np.ndarray, now: np.ndarray, params: MixtureParameters, settings: EM) -> dict[str, Any]:
-    kept = {"active": active, "log_posterior": now}
-    if settings.trace == "parameters":
-        kept |= {"weights": params.weights, "means": params.means, "covariances": params.covariances}
-    return kept
 
 
 def _collapse_advice(n: int, iterations: int) -> str:

@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import add
+from typing import Any
 
 import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayesgmm import covariance as cov
 from bayesgmm.data import Observations
+from bayesgmm.kernels.allocation import allocate_rows
 from bayesgmm.kernels.passes import expect_rows, respond_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
 
+#: What a compiled pass adds to: log-likelihood, counts, first and second moments.
+Totals = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 #: Rows of one chunk of a pass. It depends on nothing, so sums are the same for any number of threads.
 CHUNK_ROWS = 32_768
 #: Rows times features times components times parameter values below which threads cost more than they give.
@@ -88,20 +92,62 @@ def e_step(parameters: MixtureParameters, data: Observations, kind: CovarianceTy
     return expect(whiten(parameters, kind), data, parameters.grid)
 
 
-def expect(white: Whitened, data: Observations, grid: tuple[int, ...]) -> Expectation:
-    """Return the pass's expectation for parameters that are factored already."""
+def expect(white: Whitened, data: Observations, grid: tuple[int, ...], weights: Any = None) -> Expectation:
+    """Return the pass's expectation for parameters that are factored already.
+
+    ``weights (g, n)``, where given, stand for the row weights: other ones for each parameter value.
+    """
+    v = data.sample_weight[None] if weights is None else weights
+
+    def expect_chunk(start: int, stop: int, totals: Totals) -> None:
+        seen = data.values, v, data.origin, 1 / data.unit
+        expect_rows(*seen, *white.arrays, start, stop, *totals, np.empty(0))
+
+    return _total(white, data, grid, expect_chunk)
+
+
+def allocate(
+    white: Whitened,
+    data: Observations,
+    grid: tuple[int, ...],
+    keys: np.ndarray,
+    labels: Int[np.ndarray, "g n"] | None = None,
+) -> Expectation:
+    """Return the log-likelihood, and the statistics of labels drawn from the responsibilities.
+
+    Parameters
+    ----------
+    white : Whitened
+        Parameters, g of them.
+    data : Observations
+        Rows of positive weight. One whose weight is above 1 is split multinomially, fractions rounded up.
+    grid : tuple of int
+        Shape of the result, of size g.
+    keys : uint64 array (g,)
+        The label of a row depends on its number, its responsibilities and the key alone.
+    labels : int array (g, n), optional
+        Receives the label of each row.
+    """
+    kept = np.empty((0, 0), np.int32) if labels is None else labels
+
+    def allocate_chunk(start: int, stop: int, totals: Totals) -> None:
+        seen = data.values, data.sample_weight, data.origin, 1 / data.unit
+        allocate_rows(*seen, *white.arrays, keys, start, stop, *totals, kept[:, start:stop])
+
+    return _total(white, data, grid, allocate_chunk)
+
+
+def _total(white: Whitened, data: Observations, grid: tuple[int, ...], one_chunk: Callable[..., None]) -> Expectation:
+    """Add up what a compiled pass writes for each chunk of rows."""
     g, k, d = white.means.shape
 
-    def one_chunk(start: int, stop: int) -> Expectation:
+    def of_chunk(start: int, stop: int) -> Expectation:
         log_likelihood, counts = np.zeros(g), np.zeros((g, k))
         first, second = np.zeros((g, k, d)), np.zeros(white.factors.shape)
-        expect_rows(
-            data.values, data.sample_weight, data.origin, 1 / data.unit, *white.arrays,
-            start, stop, log_likelihood, counts, first, second, np.empty(0),
-        )  # fmt: skip
+        one_chunk(start, stop, (log_likelihood, counts, first, second))
         return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 
-    total = summed(chunks(one_chunk, len(data), work=data.values.size * g * k))
+    total = summed(chunks(of_chunk, len(data), work=data.values.size * g * k))
     stats = total.stats
     return Expectation(
         total.log_likelihood.reshape(grid),

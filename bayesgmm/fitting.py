@@ -13,9 +13,10 @@ import numpy as np
 from bayesgmm import initialize
 from bayesgmm.arguments import one_mixture
 from bayesgmm.data import Observations
-from bayesgmm.diagnostics import complaints
+from bayesgmm.diagnostics import complaints, doubts
 from bayesgmm.em import EM
 from bayesgmm.errors import ConvergenceWarning, LabelSwitchingWarning, LoadError, ModelError
+from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters
@@ -26,7 +27,7 @@ from bayesgmm.seeds import random_generator
 from bayesgmm.storage import load_tree
 
 #: Engines by the word that names them.
-ENGINES = {"em": EM, "nuts": NUTS}
+ENGINES = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
 #: Labels that switch more often than this make parameters, though not memberships, doubtful.
 MOST_SWITCHING = 0.05
 
@@ -65,7 +66,7 @@ def fit(
         Numeric columns become features under their names.
     model : MixtureModel or int
         A number of components stands for full covariances and the default prior.
-    engine : {"nuts", "em"} or an engine
+    engine : {"nuts", "gibbs", "em"} or an engine
         "em" is a point estimate: the posterior mode, or maximum likelihood under ``prior="flat"``.
     start : MixtureParameters, MixtureResult or int array (n,), optional
         Where EM starts, alone or ahead of sampling; otherwise from several starts of its own.
@@ -187,7 +188,9 @@ def _fitting(start: MixtureParameters, data: Observations, model: MixtureModel) 
 
 def _warn(result: MixtureResult) -> None:
     """Say, once, each thing that keeps draws from being trusted (samplers themselves say nothing)."""
-    if result.is_point:
+    if result.kind != "posterior":
+        for sentence in doubts(result.facts):
+            warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
         return
     log_posterior = dataset(result.tree, "sample_stats")["lp"].values
     for sentence in complaints(result.diagnostics(), result.stuck_chains, result.divergences, log_posterior):

@@ -77,7 +77,6 @@ def memberships(parameters: MixtureParameters, data: Observations, kind: Covaria
         },
         coords={"observation": data.index, "component": np.arange(k)},
         attrs={
-            "kind": "point estimate" if is_point else "posterior",
             "ci_prob": ci_prob,
             "draws": len(draws.weights),
             "entropy_unit": "nats",

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
-from bayesgmm.compact import CompactPosterior, Whitening
+from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
 from bayesgmm.errors import ModelError
-from bayesgmm.estep import log_densities
+from bayesgmm.estep import allocate, e_step, whiten
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
+from bayesgmm.starts import Starts
+from bayesgmm.suffstats import Expectation
 
-#: How far starts are dispersed about a mode, in standard deviations of the posterior there.
-DISPERSION = 1.5
-#: Optima of EM, best first, that are considered as starts.
-MOST_MODES = 8
-#: Modes nearer than this, in posterior standard deviations, are one.
-SAME_MODE = 0.5
 #: Rows times components times squared features below which one core samples faster than several,
 #: for every step calls Python once and holds its lock.
 SERIAL_WORK = 40_000
@@ -37,8 +33,6 @@ SAMPLE_STATS = {
     "mean_tree_accept": "acceptance_rate",
     "acceptance_rate": "acceptance_rate",
 }
-#: Log-likelihoods held at a time while draws are scored: 32 MB.
-BATCH_VALUES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +109,14 @@ class NUTS:
         if not prior.is_proper:
             raise ModelError("prior='flat' has an improper posterior, which cannot be sampled; use engine='em'")
         optima = EM().run(data, _prior_for_em(prior), start, rng).optima
-        posterior = CompactPosterior.of(data, prior)
-        packed = posterior.coordinates.pack(optima.parameters[:MOST_MODES])
-        starts = Starts.of([posterior.whitened(theta) for theta in packed])
+        starts = Starts.at(optima, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
         sample = _sample_compact if self.form == "compact" else _sample_transparent
         parameters, stats = sample(sampling, data, prior)
-        log_likelihood = log_likelihoods(parameters, data, prior)
-        log_posterior = log_likelihood + prior.log_density(parameters)
-        return Draws(parameters, log_posterior, log_likelihood, _scored(optima, data, prior), stats)
+        allocated = _allocated(parameters, data, prior, rng)
+        log_posterior = allocated.log_likelihood + prior.log_density(parameters)
+        stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
+        return Draws(parameters, log_posterior, allocated.log_likelihood, _scored(optima, data, prior), stats)
 
     def _cores(self, data: Observations, prior: Prior) -> int:
         """Return how many chains to sample at a time."""
@@ -131,51 +124,6 @@ class NUTS:
             return min(self.cores, self.chains)
         work = data.values.size * data.n_features * len(prior.concentration)
         return 1 if work < SERIAL_WORK else min(self.chains, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Starts:
-    """Where chains start: the modes, in proportion to their mass, dispersed by the observed information.
-
-    Attributes
-    ----------
-    modes : list of Whitening
-        That of most (Laplace) mass first; its coordinates are those that are sampled.
-    mass : array (mode,)
-        Share of the posterior mass.
-    """
-
-    modes: list[Whitening]
-    mass: np.ndarray
-
-    @classmethod
-    def of(cls, modes: list[Whitening]) -> Starts:
-        """Order the modes by mass, each kept once: several optima of EM may lead to the same."""
-        ranked, modes = sorted(modes, key=lambda mode: -mode.log_mass), []
-        for mode in ranked:
-            if all(np.abs(other.eta(mode.centre)).max() > SAME_MODE for other in modes):
-                modes.append(mode)
-        mass = np.exp(np.array([mode.log_mass for mode in modes]) - modes[0].log_mass)
-        return cls(modes, mass / mass.sum())
-
-    def draw(self, seed: int, *, best: bool = False) -> np.ndarray:
-        """Return the unconstrained start of the chain that has this seed, near the best mode if asked."""
-        rng = np.random.default_rng(seed)
-        mode = self.modes[0 if best else rng.choice(len(self.modes), p=self.mass)]
-        eta = DISPERSION * rng.standard_normal(mode.centre.size)
-        peak, _ = mode.value_and_gradient(np.zeros_like(eta))
-        # Towards the mode, until the density is no lower than that of a normal so far out.
-        while not mode.value_and_gradient(eta)[0] > peak - 3 * DISPERSION**2 * eta.size and np.abs(eta).max() > 1e-6:
-            eta = 0.7 * eta
-        return mode.theta(eta)
-
-    def draws(self, seed: int, number: int, *, best: bool = False) -> list[np.ndarray]:
-        """Return several starts."""
-        return [self.draw(int(s), best=best) for s in np.random.SeedSequence(seed).generate_state(number)]
-
-    def unpacked(self, theta: np.ndarray) -> MixtureParameters:
-        """Return the parameters at an unconstrained vector."""
-        return self.modes[0].posterior.coordinates.unpack(theta)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,16 +172,12 @@ def _sample_transparent(
     return MixtureParameters(*(tree["posterior"][name].values for name in names)), kept_stats(tree)
 
 
-def log_likelihoods(parameters: MixtureParameters, data: Observations, prior: Prior) -> np.ndarray:
-    """Return the log-likelihood of each draw, as seen."""
-    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
-    scores = np.zeros(len(flat.weights))
-    rows = max(1, BATCH_VALUES // len(scores))
-    for start in range(0, len(data), rows):
-        block = data.rows(start, start + rows)
-        density = log_densities(flat, block, prior.covariance_type) + np.log(data.unit).sum()
-        scores += density @ block.sample_weight
-    return scores.reshape(parameters.grid)
+def _allocated(
+    parameters: MixtureParameters, data: Observations, prior: Prior, rng: np.random.Generator
+) -> Expectation:
+    """Return each draw's log-likelihood, with labels drawn given its parameters."""
+    keys = rng.integers(2**64, size=int(np.prod(parameters.grid)), dtype=np.uint64)
+    return allocate(whiten(parameters, prior.covariance_type), data, parameters.grid, keys)
 
 
 def kept_stats(tree: Any) -> dict[str, np.ndarray]:
@@ -253,8 +197,8 @@ def _prior_for_em(prior: Prior) -> Prior:
 
 def _scored(optima: Optima, data: Observations, prior: Prior) -> Optima:
     """Return the optima with the log posterior under the prior that was sampled."""
-    value = log_likelihoods(optima.parameters, data, prior) + prior.log_density(optima.parameters)
-    return Optima(optima.parameters, value, optima.basin_share, optima.spurious, optima.dropped)
+    likelihood = e_step(optima.parameters, data, prior.covariance_type).log_likelihood
+    return replace(optima, log_posterior=likelihood + prior.log_density(optima.parameters))
 
 
 def _nutpie_on_compact(sampling: Sampling, white: Whitening) -> Any:

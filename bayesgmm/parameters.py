@@ -147,6 +147,12 @@ class Draws:
         What EM says about each iteration of its best start; empty for samplers.
     converged : bool
         Whether the engine reached its own stopping rule.
+    labels : int array (chain, kept, n), optional
+        Component of each row in evenly spaced draws, where a sampler was asked to keep them.
+    kind : {"posterior", "point estimate", "Laplace approximation", "weighted-likelihood bootstrap"}
+        What the draws are.
+    facts : mapping of str to float
+        What says how far an approximation can be trusted.
     """
 
     parameters: MixtureParameters
@@ -156,3 +162,6 @@ class Draws:
     sample_stats: Mapping[str, np.ndarray] = field(default_factory=dict)
     trace: Mapping[str, np.ndarray] = field(default_factory=dict)
     converged: bool = True
+    labels: np.ndarray | None = None
+    kind: str = "posterior"
+    facts: Mapping[str, float] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.diagnostics import invariants, stuck_chains, table
 from bayesgmm.errors import ModelError
-from bayesgmm.estep import log_densities
+from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import is_exchangeable
@@ -91,6 +92,16 @@ class MixtureResult:
         return self.weights.sizes["chain"] * self.weights.sizes["draw"] == 1
 
     @property
+    def kind(self) -> str:
+        """What the draws are: "posterior", "point estimate", or the name of an approximation about one."""
+        return str(self.tree.attrs["kind"])
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What says how far an approximation can be trusted, such as ``k_hat``."""
+        return json.loads(self.tree.attrs["facts"])
+
+    @property
     def parameters(self) -> MixtureParameters:
         """The best point: EM's estimate, or the optimum from which a sampler started; in data units."""
         return parameters_of(dataset(self.tree, "posterior"))[0, 0] if self.is_point else self.optimum
@@ -156,7 +167,8 @@ class MixtureResult:
         1.0
         """
         real_number(ci_prob, "ci_prob", 0.0, 1.0)
-        return soft.memberships(self._draws(), self._seen(data), self.model.covariance_type, ci_prob)
+        found = soft.memberships(self._draws(), self._seen(data), self.model.covariance_type, ci_prob)
+        return found.assign_attrs(kind=self.kind)
 
     def predict_proba(self, data: Any = None) -> Float[np.ndarray, "n k"]:
         """Return the memberships (n, k) of fitted or new rows."""
@@ -215,8 +227,8 @@ class MixtureResult:
         """
         import pandas as pd
 
-        if self.is_point:
-            return pd.DataFrame({"mean": self._em_facts()}).rename_axis("quantity")
+        if self.kind != "posterior":
+            return pd.DataFrame({"mean": self._em_facts() | self.facts}).rename_axis("quantity")
         data, stats = self.data, dataset(self.tree, "sample_stats")
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         quantities = {"log_posterior": stats["lp"].values, "log_likelihood": stats["log_likelihood_total"].values}
@@ -233,7 +245,7 @@ class MixtureResult:
         return {
             "converged": float(self.tree.attrs["converged"]),
             "iterations": float(trace.sizes["iteration"] - 1),
-            "log_posterior": float(dataset(self.tree, "sample_stats")["lp"].values[0, 0]),
+            "log_posterior": float(optima["log_posterior"][0]),
             "optima": float(optima.sizes["optimum"]),
             "basin_share": float(optima["basin_share"][0]),
             "dropped_starts": float(optima.attrs["dropped_starts"]),
@@ -270,14 +282,17 @@ class MixtureResult:
         """
         import pandas as pd
 
-        if not self.is_point:
+        if self.kind == "posterior":
             raise ModelError(
                 "criteria are defined at a point estimate; fit with engine='em', or use az.loo(result.tree)"
             )
-        data, found = self.data, float(dataset(self.tree, "sample_stats")["log_likelihood_total"].values[0, 0])
+        data = self.data
+        point = self.parameters.moved(data.origin, data.unit)
+        kind = self.model.covariance_type
+        found = float(log_densities(point, data, kind) @ data.sample_weight)
         p = self.model.free_parameters(data.n_features)
         bic = p * np.log(data.total_weight) - 2 * found
-        certain = data.sample_weight @ np.log(self.predict_proba().max(axis=1))
+        certain = data.sample_weight @ np.log(responsibilities(point, data, kind).max(axis=0))
         return pd.Series(
             {"log_likelihood": found, "parameters": p, "aic": 2 * p - 2 * found, "bic": bic, "icl": bic - 2 * certain},
             name="criteria",

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
 from bayesgmm.data import Observations
 from bayesgmm.model import MixtureModel
@@ -59,6 +60,7 @@ def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
     likelihood = data.total_weight * np.log(data.unit).sum()
     shift = float(in_units - likelihood)
     is_point = draws.log_posterior.size == 1
+    labels = None if draws.labels is None else relabelled_rows(draws.labels, order)
     optima = replace(
         draws.optima,
         parameters=draws.optima.parameters.moved_back(*seen),
@@ -72,7 +74,17 @@ def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
         dict(draws.sample_stats) if is_point else {**draws.sample_stats, "label_order": order},
         _trace_in_units(draws.trace, data, shift),
         draws.converged,
+        labels,
+        draws.kind,
+        draws.facts,
     )
+
+
+def relabelled_rows(labels: Int[np.ndarray, "chain kept n"], order: Int[np.ndarray, "chain draw k"]) -> np.ndarray:
+    """Return labels of rows after components were reordered: new component j is old component ``order[j]``."""
+    every = order.shape[1] // labels.shape[1]
+    place = np.argsort(order, axis=-1)[:, every - 1 :: every][:, : labels.shape[1]]
+    return np.take_along_axis(place, labels.astype(np.intp), axis=-1).astype(labels.dtype)
 
 
 def _trace_in_units(trace: Mapping[str, np.ndarray], data: Observations, shift: float) -> dict[str, np.ndarray]:
@@ -131,12 +143,16 @@ def tree_of(
     }
     if draws.trace:
         groups["trace"] = _trace(draws.trace, names)
+    if draws.labels is not None:
+        groups["allocation"] = _allocation(draws.labels, draw, data)
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     tree.attrs = identity(data, model) | {
         "engine": json.dumps({"name": type(engine).__name__} | asdict(engine)),
         "seed": str(seed),
         "seconds": seconds,
         "converged": int(draws.converged),
+        "kind": draws.kind,
+        "facts": json.dumps(dict(draws.facts)),
         "inference_library": "bayesgmm",
     }
     return tree
@@ -192,6 +208,19 @@ def _hyperparameters(prior: Prior, names: dict[str, Any]) -> xr.Dataset:
 
     given = {name: value for name, value in asdict(prior).items() if name in HYPERPARAMETER_DIMS}
     return xr.Dataset({name: (HYPERPARAMETER_DIMS[name], np.asarray(value)) for name, value in given.items()}, names)
+
+
+def _allocation(labels: np.ndarray, draws: int, data: Observations) -> xr.Dataset:
+    """Return the labels that were kept: of every so-manieth draw, for the rows that count."""
+    import xarray as xr
+
+    every, index = draws // labels.shape[1], data.counted().index
+    coords = {
+        "chain": np.arange(len(labels)),
+        "kept_draw": np.arange(every - 1, draws, every)[: labels.shape[1]],
+        "counted": index,
+    }
+    return xr.Dataset({"labels": (tuple(coords), labels)}, coords)
 
 
 def _trace(trace: Mapping[str, np.ndarray], names: dict[str, Any]) -> xr.Dataset:
@@ -251,4 +280,7 @@ def with_parameters(tree: xr.DataTree, parameters: MixtureParameters, order: np.
     before = dataset(tree, "sample_stats").get("label_order")
     if before is not None:
         changed["sample_stats"]["label_order"] = before.copy(data=np.take_along_axis(before.values, order, axis=-1))
+    if "allocation" in tree.children:
+        labels = dataset(tree, "allocation")["labels"]
+        changed["allocation"]["labels"] = labels.copy(data=relabelled_rows(labels.values, order))
     return changed

@@ -216,9 +216,21 @@ def _check_values(tree: xr.DataTree) -> None:
     order = dataset(tree, "sample_stats").get("label_order")
     if order is not None and not (np.sort(order.values, axis=-1) == np.arange(order.shape[-1])).all():
         raise LoadError("has labels that are no permutation: it is damaged")
+    if "allocation" in tree.children:
+        _check_labels(tree)
     named = json.loads(tree.attrs["model"])
     if named["prior"] != "flat":
         prior_of(tree).bound(named["n_components"], constant.sizes["feature"], named["covariance_type"])
+
+
+def _check_labels(tree: xr.DataTree) -> None:
+    """Refuse labels of rows that name no component, or do not fit rows and draws."""
+    labels, posterior = dataset(tree, "allocation")["labels"], dataset(tree, "posterior")
+    rows = int((dataset(tree, "constant_data")["sample_weight"] > 0).sum())
+    fits = labels.dims == ("chain", "kept_draw", "counted") and labels.shape[2] == rows and labels.shape[1] > 0
+    fits = fits and posterior.sizes["draw"] % labels.shape[1] == 0 and labels.dtype == np.int16
+    if not fits or labels.min() < 0 or labels.max() >= posterior.sizes["component"]:
+        raise LoadError("has labels of rows that do not fit its rows, draws or components: it is damaged")
 
 
 def _check_array(array: Any, dims: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
-from bayesgmm.diagnostics import complaints
+from bayesgmm.diagnostics import complaints, doubts
 from bayesgmm.schema import dataset
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def headline(result: MixtureResult) -> str:
     data, model = result.data, result.model
     prior = "flat prior" if model.is_flat else "default prior" if model.prior is None else type(model.prior).__name__
     sizes = result.weights.sizes
-    how = "a point estimate" if result.is_point else f"{sizes['chain']} chains of {sizes['draw']} draws"
+    how = f"{sizes['chain']} chains of {sizes['draw']} draws"
+    if result.kind != "posterior":
+        how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
     return (
         f"{model.n_components} {model.covariance_type} Gaussian components, {prior}; {len(data)} rows of "
         f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
@@ -66,9 +68,10 @@ def headline(result: MixtureResult) -> str:
 
 def verdict(result: MixtureResult) -> str:
     """Return one sentence: whether the numbers can be used."""
-    if result.is_point:
+    if result.kind != "posterior":
         settled = bool(result.tree.attrs["converged"])
-        return "EM converged." if settled else "EM did NOT converge: raise max_iter."
+        said = ["EM converged." if settled else "EM did NOT converge: raise max_iter."]
+        return " ".join([*said, *(doubt[0].upper() + doubt[1:] + "." for doubt in doubts(result.facts))])
     found = result.diagnostics()
     log_posterior = dataset(result.tree, "sample_stats")["lp"].values
     said = complaints(found, result.stuck_chains, result.divergences, log_posterior)
@@ -97,7 +100,8 @@ def shown_summary(result: MixtureResult) -> pd.DataFrame:
     frame = result.summary()
     if result.is_point:
         return frame.loc[:, ["mean"]].rename(columns={"mean": "estimate"})
-    return frame.loc[:, ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk"]]
+    kept = ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk"]
+    return frame.loc[:, kept if result.kind == "posterior" else kept[:4]]
 
 
 def result_html(result: MixtureResult) -> str:

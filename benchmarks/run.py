@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import em_iteration, first_answer, model_gradient, nuts, report
+from benchmarks import calibration, em_iteration, first_answer, model_gradient, nuts, report
 from benchmarks.clock import one_thread
 
 #: Each returns its table; quick runs are small and few, and say only that everything works.
@@ -16,6 +16,8 @@ TABLES = {
     "model_gradient": model_gradient.table,
     "first_answer": first_answer.table,
     "nuts": nuts.table,
+    "sbc": calibration.sbc,
+    "membership_calibration": calibration.membership_calibration,
 }
 
 

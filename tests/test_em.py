@@ -11,7 +11,8 @@ from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
 from bayesgmm import covariance as cov
-from bayesgmm.em import climb, rank, rise_to_come, spurious
+from bayesgmm.climbs import climb, rise_to_come
+from bayesgmm.em import rank, spurious
 from bayesgmm.initialize import candidates, from_labels
 
 
@@ -101,7 +102,7 @@ def test_log_posterior_never_falls(prior, kind):
         if prior == "flat":
             bound = bg.ConjugatePrior.flat(k, d, kind)
         first = candidates(data, bound, "random", 12, rng)
-        climbs = climb(first, data, bound, bg.EM(max_iter=60))
+        climbs = climb(first, data, bound, bg.EM(max_iter=60).stopping)
         for start in np.flatnonzero(~climbs.collapsed):
             path = climbs.trace_of(start)["log_posterior"]
             worst = min(worst, float((np.diff(path) / np.abs(path[1:])).min(initial=0.0)))
@@ -197,7 +198,7 @@ def test_spurious_optima_on_a_handful_of_rows_are_not_called_best():
     at = (x[-2:].mean() - data.origin) / data.unit
     pair = bg.MixtureParameters(np.array([0.97, 0.03]), np.array([[0.0], at]), np.array([[[1.0]], [[1e-16]]]))
     first = bg.MixtureParameters(*(np.stack(a) for a in zip(pair.arrays, halves.arrays, strict=True)))
-    climbs = climb(first, data, prior, bg.EM())
+    climbs = climb(first, data, prior, bg.EM().stopping)
     assert climbs.log_posterior[0] > climbs.log_posterior[1]
     assert rank(climbs, data, prior).tolist() == [1, 0]
     assert spurious(climbs, data, prior).tolist() == [True, False]

@@ -8,8 +8,8 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.compact import CompactPosterior
 from bayesgmm.diagnostics import complaints, invariants, stuck_chains, table
-from bayesgmm.nuts import Starts
 from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.starts import Starts
 
 QUICK = {"draws": 250, "tune": 150, "chains": 4}
 

@@ -8,8 +8,8 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"re
 #: Compensated arithmetic must be left in the order in which it is written.
 compiled_exactly = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-#: exp() of less than this is a subnormal number.
-SMALLEST_EXPONENT = -708.0
+#: exp() of less than this is taken to be 0: products of subnormal numbers cost a hundred times those of others.
+SMALLEST_EXPONENT = -640.0
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01
@@ -21,7 +21,7 @@ SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
 @compiled_exactly
 def exponentiate(values, scratch, size):
-    """Replace ``values[:size]`` (at most 0) by their exponentials, within 1 ulp.
+    """Replace ``values[:size]`` (at most 0) by their exponentials, within 1 ulp; 0 below 1e-278.
 
     Cody & Waite (1980): ``exp(v) = 2**m * exp(r)`` with ``|r| <= log(2) / 2``. The exponent
     is added to the bits, for `math.exp` in a loop is not vectorised.
@@ -30,7 +30,8 @@ def exponentiate(values, scratch, size):
     shift = scratch.view(np.int64)
     for b in range(size):
         v = values[b]
-        v = v if v > SMALLEST_EXPONENT else SMALLEST_EXPONENT
+        is_zero = not v > SMALLEST_EXPONENT
+        v = SMALLEST_EXPONENT if is_zero else v
         rounded = v * LOG2_E + ROUND
         m = rounded - ROUND
         r = (v - m * LN2_HIGH) - m * LN2_LOW
@@ -47,9 +48,10 @@ def exponentiate(values, scratch, size):
         p = p * r + 1.0 / 24.0
         p = p * r + 1.0 / 6.0
         p = p * r + 0.5
-        values[b] = (p * r * r + r) + 1.0
+        # A zero is marked by a negative value, and its exponent left alone.
+        values[b] = -1.0 if is_zero else (p * r * r + r) + 1.0
     for b in range(size):
-        bits[b] += (shift[b] - ROUND_BITS) << 52
+        bits[b] = 0 if bits[b] < 0 else bits[b] + ((shift[b] - ROUND_BITS) << 52)
 
 
 @compiled_exactly

@@ -20,13 +20,14 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
     value, counts = np.zeros(1), np.zeros((1, k))
     first, second = np.zeros((1, k, d)), np.zeros((1, k, d, d))
     about, n = means.reshape((1, k, d)), x.shape[0]
+    per_value = sample_weight.reshape((1, n))
     if is_diagonal:
         factors, squares = np.empty((1, k, d)), np.zeros((1, k, d))
         for c in range(k):
             for j in range(d):
                 factors[0, c, j] = factor_of[c, j, j]
         expect_rows(
-            x, sample_weight, origin, inverse_unit, constants, about, factors, 0, n,
+            x, per_value, origin, inverse_unit, constants, about, factors, 0, n,
             value, counts, first, squares, log_densities,
         )  # fmt: skip
         for c in range(k):
@@ -34,7 +35,7 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
                 second[0, c, j, j] = squares[0, c, j]
     else:
         expect_rows(
-            x, sample_weight, origin, inverse_unit, constants, about, factor_of.reshape((1, k, d, d)), 0, n,
+            x, per_value, origin, inverse_unit, constants, about, factor_of.reshape((1, k, d, d)), 0, n,
             value, counts, first, second, log_densities,
         )  # fmt: skip
     return value[0], counts[0], first[0], second[0]

@@ -43,6 +43,7 @@ def expect_rows(
 ):  # fmt: skip
     """Add the rows' log-likelihood and expected statistics about ``means`` to the last arguments.
 
+    ``sample_weight (1, n)`` is for all parameter values, ``(g, n)`` one for each.
     ``log_densities (rows)`` receives the log density of each row under the last parameter
     value, unless it is empty.
     """
@@ -53,8 +54,8 @@ def expect_rows(
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
-        v = sample_weight[first_row : first_row + size]
         for g in range(means.shape[0]):
+            v = sample_weight[min(g, sample_weight.shape[0] - 1), first_row : first_row + size]
             respond(columns, means[g], factors[g], log_constants[g], size, centred, scratch, r, log_density)
             scale, total = scratch[4], scratch[3]
             value = 0.0

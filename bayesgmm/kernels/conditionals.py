@@ -1,0 +1,190 @@
+"""Draws of weights, means and covariances given labels, as `prior.updated(statistics).sample(rng)` makes them.
+
+The arithmetic of ``priors`` for one parameter value without its grids: random numbers are taken in the same
+order, so that both agree to rounding. Hyperparameters are the tuple ``(kind, is_conjugate, concentration,
+loc, shrinkage, loc_covariance, dof, scale)``, `kind` an index into the covariance types.
+"""
+
+import numpy as np
+
+from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.factors import invert_lower, precision_factor
+
+FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
+HALF_LOG_2PI = 0.9189385332046727
+
+
+@compiled_exactly
+def cholesky(matrix, lower):
+    """Write the lower Cholesky factor."""
+    for i in range(matrix.shape[0]):
+        for j in range(i + 1):
+            value = matrix[i, j]
+            for m in range(j):
+                value -= lower[i, m] * lower[j, m]
+            lower[i, j] = np.sqrt(value) if i == j else value / lower[j, j]
+
+
+@compiled_exactly
+def posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, second):
+    """Return each component's scatter about its posterior location (conjugate) or about ``about``; and the shift."""
+    k, d = about.shape
+    scatter, shift = np.zeros((k, d, d)), np.zeros((k, d))
+    for c in range(k):
+        for i in range(d):
+            if second.ndim == 2:
+                scatter[c, i, i] = second[c, i]
+            else:
+                for j in range(i + 1):
+                    scatter[c, i, j] = scatter[c, j, i] = second[c, i, j]
+        if is_conjugate:
+            total = shrinkage[c] + counts[c]
+            for i in range(d):
+                shift[c, i] = (first[c, i] + shrinkage[c] * pull[c, i]) / total
+            for i in range(d):
+                for j in range(d):
+                    scatter[c, i, j] += shrinkage[c] * pull[c, i] * pull[c, j] - total * shift[c, i] * shift[c, j]
+    return scatter, shift
+
+
+@compiled_exactly
+def covariance_blocks(kind, dof, scale, counts, scatter):
+    """Return degrees of freedom (b) and scale (b, p, p) of each covariance block given the labels."""
+    k, d = scatter.shape[:2]
+    if kind == FULL:
+        return dof + counts, scale + scatter
+    if kind == TIED:
+        return dof[:1] + counts.sum(), scale[:1] + scatter.sum(axis=0)
+    if kind == DIAG:
+        block_dof, block_scale = np.empty(k * d), np.empty((k * d, 1, 1))
+        for c in range(k):
+            for j in range(d):
+                block_dof[c * d + j] = dof[c] + counts[c]
+                block_scale[c * d + j, 0, 0] = scale[c, j, j] + scatter[c, j, j]
+        return block_dof, block_scale
+    block_dof, block_scale = dof + d * counts, np.empty((k, 1, 1))
+    for c in range(k):
+        block_scale[c, 0, 0] = scale[c, 0, 0]
+        for j in range(d):
+            block_scale[c, 0, 0] += scatter[c, j, j]
+    return block_dof, block_scale
+
+
+@compiled_exactly
+def draw_inverse_wisharts(rng, dof, scale):
+    """Draw by Bartlett's decomposition: ``C C'`` with ``C = chol(scale) inv(A)'``."""
+    blocks, p, _ = scale.shape
+    a = rng.standard_normal((blocks, p, p))
+    for m in range(blocks):
+        for j in range(p):
+            a[m, j, j] = np.sqrt(rng.chisquare(dof[m] - j))
+    lower, inverse, root = np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, p))
+    drawn = np.zeros(scale.shape)
+    for m in range(blocks):
+        cholesky(scale[m], lower)
+        invert_lower(a[m], inverse)
+        for i in range(p):
+            for j in range(p):
+                total = 0.0
+                for q in range(min(i, j) + 1):
+                    total += lower[i, q] * inverse[j, q]
+                root[i, j] = total
+        for i in range(p):
+            for j in range(i + 1):
+                total = 0.0
+                for q in range(p):
+                    total += root[i, q] * root[j, q]
+                drawn[m, i, j] = drawn[m, j, i] = total
+    return drawn
+
+
+@compiled_exactly
+def write_covariances(kind, blocks, covariances):
+    """Write blocks out as k matrices."""
+    k, d, _ = covariances.shape
+    for c in range(k):
+        if kind == FULL:
+            covariances[c] = blocks[c]
+        elif kind == TIED:
+            covariances[c] = blocks[0]
+        else:
+            covariances[c] = 0.0
+            for j in range(d):
+                covariances[c, j, j] = blocks[c * d + j if kind == DIAG else c, 0, 0]
+
+
+@compiled_exactly
+def mean_given_covariance(loc_covariance, count, pull, first, covariance, shift):
+    """Write the shift of a semi-conjugate mean from ``about``; return its covariance.
+
+    ``H = V (C + n V)^-1`` gives the covariance ``H C``: no precision is ever formed.
+    """
+    d = covariance.shape[0]
+    lower, gain = np.zeros((d, d)), np.zeros((d, d))
+    cholesky(covariance + count * loc_covariance, lower)
+    for j in range(d):
+        # Row j of the gain solves (C + n V) h = V e_j.
+        h = gain[j]
+        for i in range(d):
+            value = loc_covariance[i, j]
+            for m in range(i):
+                value -= lower[i, m] * h[m]
+            h[i] = value / lower[i, i]
+        for i in range(d - 1, -1, -1):
+            value = h[i]
+            for m in range(i + 1, d):
+                value -= lower[m, i] * h[m]
+            h[i] = value / lower[i, i]
+    spread = np.empty((d, d))
+    for i in range(d):
+        shift[i] = pull[i]
+        for j in range(d):
+            shift[i] += gain[i, j] * (first[j] - count * pull[j])
+            total = 0.0
+            for m in range(d):
+                total += gain[i, m] * covariance[m, j]
+            spread[i, j] = total
+    return (spread + spread.T) / 2
+
+
+@compiled_exactly
+def draw_parameters(rng, hyperparameters, about, counts, first, second, weights, means, covariances):
+    """Draw covariances, means and weights given the labels summed up in counts, first and second moments."""
+    kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale = hyperparameters
+    k, d = about.shape
+    pull = loc - about
+    scatter, shift = posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, second)
+    block_dof, block_scale = covariance_blocks(kind, dof, scale, counts, scatter)
+    write_covariances(kind, draw_inverse_wisharts(rng, block_dof, block_scale), covariances)
+    noise, lower = rng.standard_normal((k, d)), np.zeros((d, d))
+    for c in range(k):
+        if is_conjugate:
+            cholesky(covariances[c] / (shrinkage[c] + counts[c]), lower)
+        else:
+            spread = mean_given_covariance(loc_covariance[c], counts[c], pull[c], first[c], covariances[c], shift[c])
+            cholesky(spread, lower)
+        for i in range(d):
+            value = about[c, i] + shift[c, i]
+            for j in range(i + 1):
+                value += lower[i, j] * noise[c, j]
+            means[c, i] = value
+    total = 0.0
+    for c in range(k):
+        weights[c] = rng.standard_gamma(concentration[c] + counts[c])
+        total += weights[c]
+    weights /= total
+
+
+@compiled_exactly
+def write_factors(weights, covariances, log_constants, factors):
+    """Write what the pass reads of the parameters: constants (k) and factors (k, d, d), or diagonals (k, d)."""
+    k, d, _ = covariances.shape
+    for c in range(k):
+        if factors.ndim == 2:
+            log_det = 0.0
+            for j in range(d):
+                factors[c, j] = 1.0 / np.sqrt(covariances[c, j, j])
+                log_det += np.log(covariances[c, j, j])
+        else:
+            log_det = precision_factor(covariances[c], factors[c])
+        log_constants[c] = np.log(weights[c]) - 0.5 * log_det - d * HALF_LOG_2PI

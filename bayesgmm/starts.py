@@ -1,0 +1,96 @@
+"""Where chains start: the modes that EM leads to, dispersed by the observed information."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+from bayesgmm.compact import CompactPosterior, Whitening
+from bayesgmm.data import Observations
+from bayesgmm.parameters import MixtureParameters, Optima
+from bayesgmm.priors import Prior
+
+#: How far starts are dispersed about a mode, in standard deviations of the posterior there.
+DISPERSION = 1.5
+#: Optima of EM, best first, that are considered as starts.
+MOST_MODES = 8
+#: Modes nearer than this, in posterior standard deviations, are one.
+SAME_MODE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Starts:
+    """Where chains start: the modes, in proportion to their mass, dispersed by the observed information.
+
+    Attributes
+    ----------
+    modes : list of Whitening
+        That of most (Laplace) mass first; its coordinates are those that are sampled.
+    mass : array (mode,)
+        Share of the posterior mass.
+    """
+
+    modes: list[Whitening]
+    mass: np.ndarray
+
+    @classmethod
+    def at(cls, optima: Optima, data: Observations, prior: Prior) -> Starts:
+        """Return the modes to which the (best) optima of EM lead, all in standardised coordinates."""
+        posterior = CompactPosterior.of(data, prior)
+        packed = posterior.coordinates.pack(optima.parameters[:MOST_MODES])
+        return cls.of([posterior.whitened(theta) for theta in packed])
+
+    @classmethod
+    def of(cls, modes: list[Whitening]) -> Starts:
+        """Order the modes by mass, each kept once: several optima of EM may lead to the same."""
+        ranked, modes = sorted(modes, key=lambda mode: -mode.log_mass), []
+        for mode in ranked:
+            if all(np.abs(other.eta(mode.centre)).max() > SAME_MODE for other in modes):
+                modes.append(mode)
+        mass = np.exp(np.array([mode.log_mass for mode in modes]) - modes[0].log_mass)
+        return cls(modes, mass / mass.sum())
+
+    def draw(self, seed: int, *, best: bool = False) -> np.ndarray:
+        """Return the unconstrained start of the chain that has this seed, near the best mode if asked."""
+        rng = np.random.default_rng(seed)
+        mode = self.modes[0 if best else rng.choice(len(self.modes), p=self.mass)]
+        eta = DISPERSION * rng.standard_normal(mode.centre.size)
+        peak, _ = mode.value_and_gradient(np.zeros_like(eta))
+        # Towards the mode, until the density is no lower than that of a normal so far out.
+        while not mode.value_and_gradient(eta)[0] > peak - 3 * DISPERSION**2 * eta.size and np.abs(eta).max() > 1e-6:
+            eta = 0.7 * eta
+        return mode.theta(eta)
+
+    def draws(self, seed: int, number: int, *, best: bool = False) -> list[np.ndarray]:
+        """Return several starts."""
+        return [self.draw(int(s), best=best) for s in np.random.SeedSequence(seed).generate_state(number)]
+
+    def proposals(self, number: int, rng: np.random.Generator) -> Float[np.ndarray, "number size"]:
+        """Draw unconstrained vectors from the mixture of the normals at the modes, not dispersed."""
+        eta = rng.standard_normal((number, self.modes[0].centre.size))
+        which = rng.choice(len(self.modes), p=self.mass, size=number)
+        theta = np.empty_like(eta)
+        for at, mode in enumerate(self.modes):
+            theta[which == at] = mode.theta(eta[which == at])
+        return theta
+
+    def log_proposal(self, theta: Float[np.ndarray, "number size"]) -> Float[np.ndarray, " number"]:
+        """Return the log density of `proposals`, up to a constant."""
+        log_mass = np.log(self.mass)[:, None]
+        each = []
+        for mode in self.modes:
+            eta = np.linalg.solve(mode.spread, (theta - mode.centre).T)
+            each.append(-0.5 * (eta**2).sum(axis=0) - np.linalg.slogdet(mode.spread)[1])
+        return np.asarray(logsumexp(log_mass + np.array(each), axis=0))
+
+    def log_posterior(self, theta: Float[np.ndarray, "number size"]) -> Float[np.ndarray, " number"]:
+        """Return the log posterior density of unconstrained vectors, up to a constant."""
+        posterior = self.modes[0].posterior
+        return np.array([posterior.value_and_gradient(each)[0] for each in theta])
+
+    def unpacked(self, theta: np.ndarray) -> MixtureParameters:
+        """Return the parameters at an unconstrained vector."""
+        return self.modes[0].posterior.coordinates.unpack(theta)

@@ -1,0 +1,84 @@
+"""Whether the engines are calibrated: ranks of the truth, coverage of intervals, and memberships called sure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import bayesgmm as bg
+from benchmarks.report import Table
+
+#: Components, features, rows and covariance type of each study of ranks.
+CASES = [
+    (2, 1, 50, "full"),
+    (2, 2, 50, "full"),
+    (2, 2, 50, "diag"),
+    (2, 2, 50, "tied"),
+    (2, 2, 50, "spherical"),
+    (3, 1, 40, "full"),
+    (3, 2, 40, "full"),
+]
+SAMPLERS = ("gibbs", "nuts")
+
+
+def prior_of(family: str, d: int) -> Any:
+    """Return a prior under which groups overlap in many data sets and are apart in others."""
+    if family == "conjugate":
+        return bg.ConjugatePrior(concentration=2, loc=np.zeros(d), shrinkage=0.2, dof=d + 4, scale=3)
+    return bg.SemiConjugatePrior(concentration=2, loc=np.zeros(d), loc_covariance=4, dof=d + 4, scale=3)
+
+
+def sbc(quick: bool) -> Table:
+    """Rank the truth among the draws of both samplers (simulation-based calibration)."""
+    replicates, rows, console = (20 if quick else 1000), [], Console()
+    for k, d, n, kind in CASES[:1] if quick else CASES:
+        for family in ("conjugate", "semi-conjugate"):
+            model = bg.MixtureModel(k, kind, prior_of(family, d))
+            found = bg.calibrate(model, n, engines=SAMPLERS, replicates=replicates, seed=1)
+            rows += [_ranks(f"{family}, K = {k}, D = {d}, {kind}", name, found) for name in SAMPLERS]
+            console.print(rows[-2:])
+    title = f"Simulation-based calibration, {replicates} data sets each: quantities outside their 99 % bands"
+    return Table("sbc", title, rows)
+
+
+def _ranks(data: str, name: str, found: bg.Calibration) -> dict[str, Any]:
+    tests = found.uniformity.loc[name]
+    return {
+        "data": data,
+        "form": name,
+        "quantities": len(tests),
+        "outside": int((~tests["inside"]).sum()),
+        "smallest_p": float(tests["p_value"].min()),
+        "memberships": float(found.coverage.loc[name, "memberships"]),
+        "parameters": float(found.coverage.loc[name, "parameters"]),
+        "cpu_seconds": float(found.cost.loc[name, "cpu_seconds"]),
+    }
+
+
+def membership_calibration(quick: bool) -> Table:
+    """Count how often memberships and their intervals are right, for every way to fit."""
+    replicates, rows, console = (10 if quick else 2000), [], Console()
+    model = bg.MixtureModel(2, prior=prior_of("conjugate", 1))
+    for n in (30,) if quick else (30, 100, 300):
+        found = bg.calibrate(model, n, replicates=replicates, seed=2)
+        rows += [_scores(n, name, found) for name in found.memberships.index]
+        console.print(found)
+        console.print(found.reliability.unstack(0).to_string())
+    title = f"Memberships in {replicates} data sets of n rows drawn from the prior (K = 2, D = 1), 90 % intervals"
+    return Table("membership_calibration", title, rows)
+
+
+def _scores(n: int, name: str, found: bg.Calibration) -> dict[str, Any]:
+    said, apart = found.memberships.loc[name], found.reliability.loc[name]
+    covered = found.coverage.loc[name] if name in found.coverage.index else {}
+    columns = ("memberships", "memberships_se", "parameters", "parameters_se")
+    return {
+        "data": f"n = {n}",
+        "form": name,
+        **{column: float(said[column]) for column in said.index},
+        **{column: float(covered[column]) if column in covered else None for column in columns},
+        "off_by": float((apart["said"] - apart["happened"]).abs().max()),
+        "cpu_seconds": float(found.cost.loc[name, "cpu_seconds"]),
+    }
