@@ -27,7 +27,23 @@ class EngineName(StrEnum):
     """Engines by name."""
 
     em = "em"
+    gibbs = "gibbs"
     nuts = "nuts"
+
+
+class SamplerName(StrEnum):
+    """Engines that draw from the posterior."""
+
+    gibbs = "gibbs"
+    nuts = "nuts"
+
+
+class UncertaintyName(StrEnum):
+    """Approximate uncertainty of a point."""
+
+    none = "none"
+    laplace = "laplace"
+    bootstrap = "bootstrap"
 
 
 class CovarianceName(StrEnum):
@@ -53,6 +69,8 @@ PriorOption = Annotated[PriorName, typer.Option("--prior", help="flat is maximum
 Columns = Annotated[str | None, typer.Option("--columns", help="Features, as a,b,c; all numeric columns if not given.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="Column of row weights: how often each row counts.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same numbers.")]
+ENGINE_HELP = "em: a point; gibbs, nuts: a posterior."
+Uncertainty = Annotated[UncertaintyName, typer.Option("--uncertainty", help="Approximate intervals, for em alone.")]
 Draws = Annotated[int, typer.Option("--draws", help="Draws kept of each chain.")]
 Chains = Annotated[int, typer.Option("--chains", help="Number of chains.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result here (NetCDF).")]
@@ -87,7 +105,8 @@ def fit_command(
     data: Data,
     *,
     components: Components,
-    engine: Annotated[EngineName, typer.Option("--engine", help="em: a point; nuts: a posterior.")] = EngineName.nuts,
+    engine: Annotated[EngineName, typer.Option("--engine", help=ENGINE_HELP)] = EngineName.nuts,
+    uncertainty: Uncertainty = UncertaintyName.none,
     covariance_type: Covariance = CovarianceName.full,
     prior: PriorOption = PriorName.default,
     columns: Columns = None,
@@ -106,7 +125,7 @@ def fit_command(
         check_free(force, output, memberships)
         table, sample_weight = read_table(data, columns, weights)
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
-        settings = bg.EM() if engine == EngineName.em else bg.NUTS(draws=draws, chains=chains)
+        settings = engine_settings(engine, uncertainty, draws, chains)
         result = bg.fit(table, model, engine=settings, sample_weight=sample_weight, seed=seed, progress=on_terminal())
         typer.echo(repr(result))
         if output is not None:
@@ -141,13 +160,14 @@ def compare_command(
     columns: Columns = None,
     weights: Weights = None,
     seed: Seed = None,
+    engine: Annotated[SamplerName, typer.Option("--engine", help="The sampler beside EM.")] = SamplerName.nuts,
     draws: Draws = 1000,
     chains: Chains = 4,
     output: Output = None,
     memberships: Table = None,
     force: Force = False,
 ) -> None:
-    """Fit by EM and by NUTS, and print where they agree and where they do not."""
+    """Fit by EM and by a sampler, and print where they agree and where they do not."""
     with plain_errors():
         import bayesgmm as bg
 
@@ -156,13 +176,24 @@ def compare_command(
         model = bg.MixtureModel(components, covariance_type.value)
         shared: dict[str, Any] = {"sample_weight": sample_weight, "seed": seed}
         point = bg.fit(table, model, engine="em", **shared)
-        sampler = bg.NUTS(draws=draws, chains=chains)
+        sampler = engine_settings(EngineName(engine.value), UncertaintyName.none, draws, chains)
         posterior = bg.fit(table, model, engine=sampler, progress=on_terminal(), **shared)
         typer.echo(repr(bg.compare(point, posterior)))
         if output is not None:
             posterior.save(output)
         if memberships is not None:
             write_memberships(posterior, None, memberships)
+
+
+def engine_settings(engine: EngineName, uncertainty: UncertaintyName, draws: int, chains: int) -> Any:
+    """Return the engine that the options ask for."""
+    import bayesgmm as bg
+
+    if engine == EngineName.em:
+        return bg.EM() if uncertainty == UncertaintyName.none else bg.EM(uncertainty=uncertainty.value, draws=draws)
+    if uncertainty != UncertaintyName.none:
+        raise bg.ModelError(f"--uncertainty is for --engine em: {engine} draws from the posterior itself")
+    return (bg.Gibbs if engine == EngineName.gibbs else bg.NUTS)(draws=draws, chains=chains)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.data import Observations
+from bayesgmm.errors import BayesGMMWarning, ConvergenceWarning, EmptyComponentWarning, LabelSwitchingWarning
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 
 #: What a posterior has to reach before its numbers are used (Vehtari et al. 2021, doi:10.1214/20-BA1221).
 LARGEST_R_HAT, SMALLEST_ESS = 1.01, 400
+#: Shares of draws above which empty components, unclear labels and labels that switch are spoken of.
+MOST_EMPTY, MOST_AMBIGUOUS, MOST_SWITCHING = 0.05, 0.05, 0.05
+#: A draw's labels are unclear when exchanging two of them loses less than this share of what the optimum would lose.
+CLEAR_MARGIN = 0.1
 #: Above this, smoothed importance weights are no longer reliable (Vehtari et al. 2024, arXiv:1507.02646).
 LARGEST_K_HAT = 0.7
 #: A chain whose mean log posterior is so many standard deviations below the best one's is stuck.
@@ -34,9 +41,9 @@ def invariants(
     w, m, c = parameters.weights, parameters.means, parameters.covariances
     mean = np.einsum("...k,...kd->...d", w, m)
     second = np.einsum("...k,...kd->...d", w, m**2 + np.diagonal(c, axis1=-2, axis2=-1))
-    log_det = np.linalg.slogdet(c)[1]
+    log_det = np.sort(np.linalg.slogdet(c)[1], axis=-1)
     found = {"sum_squared_weights": (w**2).sum(axis=-1), "largest_weight": w.max(axis=-1)}
-    found |= {"log_det_smallest": log_det.min(axis=-1), "log_det_largest": log_det.max(axis=-1)}
+    found |= {f"log_det_sorted[{j}]": log_det[..., j] for j in range(parameters.n_components)}
     for j, name in enumerate(data.features):
         found[f"mixture_mean[{name}]"] = mean[..., j]
         found[f"mixture_sd[{name}]"] = np.sqrt(second[..., j] - mean[..., j] ** 2)
@@ -52,10 +59,36 @@ def _at_anchors(
     density, r = log_densities(parameters, rows, kind), responsibilities(parameters, rows, kind)
     found = {f"log_density[{data.index[i]}]": density[..., a] for a, i in enumerate(at)}
     if parameters.n_components > 1:
+        found[f"largest_membership[{data.index[at[0]]}]"] = r[..., 0].max(axis=-1)
         for a in range(len(at) - 1):
             name = f"together[{data.index[at[a]]}, {data.index[at[a + 1]]}]"
             found[name] = (r[..., a] * r[..., a + 1]).sum(axis=-1)
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What a sampled fit says of itself beside its draws.
+
+    Attributes
+    ----------
+    log_posterior : array (chain, draw)
+        In nats.
+    optima : list of int
+        The optimum that each chain stays nearest to.
+    divergences : int
+        Number of divergent transitions.
+    empty, ambiguous, switch_rate : float
+        Share of draws with a component that has no row, whose labels are hardly clear, whose labels as sampled differ
+        from those of the draw before.
+    """
+
+    log_posterior: Float[np.ndarray, "chain draw"]
+    optima: list[int]
+    divergences: int
+    empty: float
+    ambiguous: float
+    switch_rate: float
 
 
 def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFrame:
@@ -88,9 +121,14 @@ def smoothed_importance_weights(log_ratios: Float[np.ndarray, " m"]) -> tuple[Fl
     return weights / weights.sum(), float(k_hat)
 
 
-def doubts(facts: dict[str, float]) -> list[str]:
-    """Return a sentence for each thing that keeps an approximation about a point from being trusted."""
+def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
+    """Return a warning for each thing that keeps a point, or an approximation about it, from being trusted."""
     said = []
+    if "rise_to_come" in facts:
+        said.append(
+            f"EM stopped after max_iter iterations with the log posterior still rising (about "
+            f"{facts['rise_to_come']:.2g} nats to come); raise max_iter, or ask for fewer components if they overlap"
+        )
     if facts.get("k_hat", 0.0) > LARGEST_K_HAT:
         said.append(
             f"k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far from the "
@@ -103,7 +141,7 @@ def doubts(facts: dict[str, float]) -> list[str]:
         )
     if facts.get("unfinished_replicates", 0.0):
         said.append(f"{facts['unfinished_replicates']:.0f} bootstrap replicates had not converged: raise max_iter")
-    return said
+    return [ConvergenceWarning(sentence) for sentence in said]
 
 
 def stuck_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> list[int]:
@@ -113,22 +151,71 @@ def stuck_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> list[int]:
     return [int(c) for c in np.flatnonzero(mean[best] - mean > STUCK_DEVIATIONS * sd[best])]
 
 
-def complaints(found: Any, stuck: list[int], divergences: int, log_posterior: np.ndarray) -> list[str]:
-    """Return a sentence for each thing that keeps the draws from being trusted, with what to do."""
-    said = []
+def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
+    """Return a warning for each thing that keeps the draws from being trusted, with what to do.
+
+    ``found`` is a `table` of label-invariant quantities.
+    """
+    said: list[BayesGMMWarning] = []
+    stuck = stuck_chains(run.log_posterior)
     if stuck:
-        means = ", ".join(f"{m:.1f}" for m in log_posterior.mean(axis=1))
+        means = ", ".join(f"{m:.1f}" for m in run.log_posterior.mean(axis=1))
         said.append(
-            f"chain(s) {stuck} are stuck in a minor mode (mean log posterior by chain: {means}): do not average "
-            "over all chains; look at result.tree.optima, then refit with fewer components or a stronger prior"
+            ConvergenceWarning(
+                f"chain(s) {stuck} are stuck in a minor mode (mean log posterior by chain: {means}; nearest optimum "
+                f"by chain: {run.optima}): do not average over all chains; look at result.modes(), then refit with "
+                "fewer components or a stronger prior"
+            )
         )
-    found = found[found["r_hat"].notna()]
-    if (found["r_hat"] > LARGEST_R_HAT).any():
-        worst = found["r_hat"].idxmax()
-        said.append(f"R-hat of {worst} is {found['r_hat'].max():.3f} (above {LARGEST_R_HAT}): raise draws and tune")
-    if (found["ess_bulk"] < SMALLEST_ESS).any():
-        worst = found["ess_bulk"].idxmin()
-        said.append(f"effective draws of {worst} are {found['ess_bulk'].min():.0f} (below {SMALLEST_ESS}): raise draws")
-    if divergences:
-        said.append(f"{divergences} divergent transitions: raise target_accept, or use a less diffuse prior")
+    elif len(set(run.optima)) > 1:
+        said.append(
+            ConvergenceWarning(
+                f"chains stay near different optima (nearest optimum by chain: {run.optima}), so their shares of the "
+                "draws say nothing about their probability: look at result.modes(), then raise draws or chains"
+            )
+        )
+    r_hat, ess = found["r_hat"].dropna(), found["ess_bulk"].dropna()
+    if (r_hat > LARGEST_R_HAT).to_numpy().any():
+        worst, value = r_hat.idxmax(), r_hat.max()
+        said.append(
+            ConvergenceWarning(f"R-hat of {worst} is {value:.3f} (above {LARGEST_R_HAT}): raise draws and tune")
+        )
+    if (ess < SMALLEST_ESS).to_numpy().any():
+        worst, value = ess.idxmin(), ess.min()
+        said.append(
+            ConvergenceWarning(f"effective draws of {worst} are {value:.0f} (below {SMALLEST_ESS}): raise draws")
+        )
+    if run.divergences:
+        said.append(
+            ConvergenceWarning(
+                f"{run.divergences} divergent transitions: raise target_accept, or use a less diffuse prior"
+            )
+        )
+    return said + _doubts_of_labels(run)
+
+
+def _doubts_of_labels(run: Run) -> list[BayesGMMWarning]:
+    """Return a warning where components are empty, or cannot be told apart, in too many draws."""
+    said: list[BayesGMMWarning] = []
+    if run.empty > MOST_EMPTY:
+        said.append(
+            EmptyComponentWarning(
+                f"some component has no row in {run.empty:.0%} of draws: its parameters there are the prior's; fewer "
+                "components may do"
+            )
+        )
+    if run.ambiguous > MOST_AMBIGUOUS:
+        said.append(
+            LabelSwitchingWarning(
+                f"in {run.ambiguous:.0%} of draws components can hardly be told apart: tables by component blur "
+                "them, though densities and co-clustering hold; try fewer components"
+            )
+        )
+    if run.switch_rate > MOST_SWITCHING:
+        said.append(
+            LabelSwitchingWarning(
+                f"component labels switched in {run.switch_rate:.0%} of draws: memberships are averaged after "
+                "relabelling, but groups may not be distinct; try fewer components"
+            )
+        )
     return said

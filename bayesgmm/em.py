@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from bayesgmm import covariance as cov
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.climbs import Climbs, Stopping, climb
 from bayesgmm.data import Observations
-from bayesgmm.errors import ConvergenceWarning, DegenerateComponentError, ModelError
+from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.initialize import SEEDING_ROWS, candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
@@ -101,11 +100,6 @@ class EM:
             If the prior has no update.
         DegenerateComponentError
             If under the flat prior every start ends in a collapsed component.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the best start had not converged after ``max_iter`` iterations.
         """
         del progress  # EM is over before a bar would be read.
         if isinstance(prior, SeparationPrior):
@@ -119,8 +113,8 @@ class EM:
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self.stopping)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
-        if not climbs.converged[best]:
-            warnings.warn(_slow_advice(self, float(climbs.remaining[best])), ConvergenceWarning, stacklevel=2)
+        settled = bool(climbs.converged[best])
+        unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best])}
         approximation = self._approximation(optima, data, prior, rng)
         drawn, log_posterior = approximation.parameters.reshaped((1, -1)), approximation.log_posterior[None]
         return Draws(
@@ -129,9 +123,9 @@ class EM:
             log_posterior - prior.log_density(drawn),
             optima,
             trace=climbs.trace_of(best),
-            converged=bool(climbs.converged[best]),
+            converged=settled,
             kind=approximation.kind,
-            facts=approximation.facts,
+            facts={**approximation.facts, **unsettled},
         )
 
     def _approximation(
@@ -235,11 +229,4 @@ def _collapse_advice(n: int, iterations: int) -> str:
         f"all {n} starts ended, within {iterations} iterations, in a component that has shrunk onto a few equal "
         "rows or a plane, where the likelihood has no bound; use the default prior (not 'flat'), fewer "
         "components, covariance_type='tied', or drop duplicated rows and collinear columns"
-    )
-
-
-def _slow_advice(settings: EM, remaining: float) -> str:
-    return (
-        f"EM stopped after max_iter={settings.max_iter} iterations with the log posterior still rising "
-        f"(about {remaining:.2g} nats to come); raise max_iter, or ask for fewer components if they overlap"
     )

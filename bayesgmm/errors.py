@@ -35,3 +35,11 @@ class ConvergenceWarning(BayesGMMWarning):
 
 class LabelSwitchingWarning(BayesGMMWarning):
     """Component labels changed between draws, or cannot be told apart."""
+
+
+class EmptyComponentWarning(BayesGMMWarning):
+    """In many draws some component has no row: fewer components may do."""
+
+
+#: Warnings by name, as results keep them.
+WARNINGS = {kind.__name__: kind for kind in (ConvergenceWarning, EmptyComponentWarning, LabelSwitchingWarning)}

@@ -13,23 +13,20 @@ import numpy as np
 from bayesgmm import initialize
 from bayesgmm.arguments import one_mixture
 from bayesgmm.data import Observations
-from bayesgmm.diagnostics import complaints, doubts
 from bayesgmm.em import EM
-from bayesgmm.errors import ConvergenceWarning, LabelSwitchingWarning, LoadError, ModelError
+from bayesgmm.errors import LoadError, ModelError
 from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import Prior
 from bayesgmm.result import MixtureResult
-from bayesgmm.schema import dataset, model_of
+from bayesgmm.schema import model_of
 from bayesgmm.seeds import random_generator
 from bayesgmm.storage import load_tree
 
 #: Engines by the word that names them.
 ENGINES = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
-#: Labels that switch more often than this make parameters, though not memberships, doubtful.
-MOST_SWITCHING = 0.05
 
 
 @runtime_checkable
@@ -96,7 +93,9 @@ def fit(
     ConvergenceWarning
         If EM stopped early, or draws fail a diagnostic; it says what to do.
     LabelSwitchingWarning
-        If labels switched often.
+        If labels switched often, or components can hardly be told apart.
+    EmptyComponentWarning
+        If a component has no row in many draws.
 
     Examples
     --------
@@ -187,18 +186,6 @@ def _fitting(start: MixtureParameters, data: Observations, model: MixtureModel) 
 
 
 def _warn(result: MixtureResult) -> None:
-    """Say, once, each thing that keeps draws from being trusted (samplers themselves say nothing)."""
-    if result.kind != "posterior":
-        for sentence in doubts(result.facts):
-            warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
-        return
-    log_posterior = dataset(result.tree, "sample_stats")["lp"].values
-    for sentence in complaints(result.diagnostics(), result.stuck_chains, result.divergences, log_posterior):
-        warnings.warn(sentence, ConvergenceWarning, stacklevel=3)
-    if result.switch_rate > MOST_SWITCHING:
-        warnings.warn(
-            f"component labels switched in {result.switch_rate:.0%} of draws: memberships are averaged after "
-            "relabelling, but groups may not be distinct; try fewer components",
-            LabelSwitchingWarning,
-            stacklevel=3,
-        )
+    """Say, once, each thing that keeps a fit from being trusted (samplers themselves say nothing)."""
+    for warning in result.warnings:
+        warnings.warn(warning, stacklevel=3)

@@ -17,7 +17,7 @@ from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError, ModelError
-from bayesgmm.kernels.conditionals import draw_parameters
+from bayesgmm.kernels.conditionals import draw_parameters, write_factors
 from bayesgmm.kernels.gibbs import keep_state, permute, run_sweeps
 from bayesgmm.kernels.uniforms import child_key
 from bayesgmm.parameters import COVARIANCE_TYPES, Draws, MixtureParameters
@@ -99,7 +99,7 @@ class Gibbs:
         """
         _check(self, data, prior)
         optima = EM().run(data, prior, start, rng).optima
-        starts = Starts.at(optima, data, prior)
+        starts = Starts.at(optima.parameters, data, prior)
         chains = [
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
         ]
@@ -296,16 +296,16 @@ def _sweep_compiled(problem: Problem, chains: list[Chain], stretch: Stretch, kep
 
 def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
     """Sweep all chains together: one pass over the rows, chunk by chunk on all threads, serves all of them."""
-    data, kind, number = problem.data, problem.prior.covariance_type, len(chains)
+    data, number = problem.data, len(chains)
     rooms = [kept.arrays_of(at, stretch) for at in range(number)]
     labels = [kept.labels_of(at, stretch) for at in range(number)]
     for sweep in range(stretch.sweeps):
         keys = np.array([child_key(chain.key, stretch.first + sweep) for chain in chains], np.uint64)
-        parameters = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.state for c in chains), strict=True)))
+        white = _whitened(chains, cov.is_diagonal(problem.prior.covariance_type))
         draw, is_kept = sweep // max(stretch.thin, 1), bool(stretch.thin) and (sweep + 1) % stretch.thin == 0
         labelled = is_kept and kept.label_every > 0 and (draw + 1) % kept.label_every == 0
         drawn = np.empty((number, len(data)), np.int16) if labelled else None
-        allocated = estep.allocate(estep.whiten(parameters, kind), data, (number,), keys, drawn)
+        allocated = estep.allocate(white, data, (number,), keys, drawn)
         stats = allocated.stats
         for at, chain in enumerate(chains):
             if is_kept:
@@ -316,6 +316,16 @@ def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept
             draw_parameters(chain.rng, problem.hyperparameters, *sums, *chain.state)
             if problem.permuted:
                 permute(chain.rng, *chain.state)
+
+
+def _whitened(chains: list[Chain], is_diagonal: bool) -> estep.Whitened:
+    """Return where the chains stand as the pass reads it, to the bits of the compiled sweeps."""
+    weights, means, covariances = (np.stack(arrays) for arrays in zip(*(chain.state for chain in chains), strict=True))
+    constants = np.empty(weights.shape)
+    factors = np.zeros(means.shape if is_diagonal else covariances.shape)
+    for at in range(len(chains)):
+        write_factors(weights[at], covariances[at], constants[at], factors[at])
+    return estep.Whitened(constants, means, factors, np.zeros(len(chains), bool))
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class NUTS:
         if not prior.is_proper:
             raise ModelError("prior='flat' has an improper posterior, which cannot be sampled; use engine='em'")
         optima = EM().run(data, _prior_for_em(prior), start, rng).optima
-        starts = Starts.at(optima, data, prior)
+        starts = Starts.at(optima.parameters, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
         sample = _sample_compact if self.form == "compact" else _sample_transparent
         parameters, stats = sample(sampling, data, prior)

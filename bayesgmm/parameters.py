@@ -127,6 +127,10 @@ class Optima:
     dropped: int = 0
 
 
+#: What draws can be.
+DRAW_KINDS = ("posterior", "point estimate", "Laplace approximation", "weighted-likelihood bootstrap")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
     """What an engine returns: a point estimate is one chain of one draw.

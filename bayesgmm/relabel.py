@@ -1,19 +1,113 @@
-"""Label switching: permute the components of each draw to agree with a reference."""
+"""Label switching: permute the components of each draw so that a label means the same in all of them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 
 from bayesgmm.data import Observations
 from bayesgmm.estep import responsibilities
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 
-#: Rows on which responsibilities are compared; more do not change an assignment of k labels.
+RelabelMethod = Literal["em", "stephens", "ecr", "ecr-iterated"]
+METHODS: tuple[RelabelMethod, ...] = ("em", "stephens", "ecr", "ecr-iterated")
+#: Rows on which labels are compared; more do not change an assignment of k labels.
 ALIGNMENT_ROWS = 1000
 #: Responsibilities held at a time: 16 MB.
 BATCH_VALUES = 2_000_000
+#: An iterated method has converged when the total cost falls by no more than this, relative to its size.
+COST_TOLERANCE, MOST_ITERATIONS = 1e-9, 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relabelling:
+    """How the draws of all chains were relabelled, jointly.
+
+    Attributes
+    ----------
+    order : int array (*grid, k)
+        ``parameters.permuted(order)`` carries common labels.
+    cost : float
+        What was minimised, per draw and row: for "stephens" the Kullback-Leibler divergence of a draw's
+        responsibilities from their mean, in nats; for the others the share of a row's membership that disagrees with
+        the reference.
+    iterations : int
+        Passes over the draws.
+    """
+
+    order: Int[np.ndarray, "*grid k"]
+    cost: float
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparable:
+    """Draws and the rows on which their labels are compared.
+
+    Attributes
+    ----------
+    draws : MixtureParameters
+        Flat grid, in the coordinates in which ``rows`` are seen.
+    rows : Observations
+        Those compared.
+    kind : {"full", "tied", "diag", "spherical"}
+        Covariance type.
+    """
+
+    draws: MixtureParameters
+    rows: Observations
+    kind: CovarianceType
+
+    def batches(self, *, hard: bool) -> Iterator[tuple[slice, Float[np.ndarray, "g k n"]]]:
+        """Yield the responsibilities of each draw, or 1 for the largest and 0 for the others."""
+        number, k = self.draws.weights.shape
+        size = max(1, BATCH_VALUES // (k * len(self.rows)))
+        for start in range(0, number, size):
+            at = slice(start, start + size)
+            r = responsibilities(self.draws[at], self.rows, self.kind)
+            yield at, _one_hot(r) if hard else r
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """One pass over the draws, each matched to one target.
+
+    Attributes
+    ----------
+    order : int array (draw, k)
+        The permutation of each.
+    agreement : float
+        Sum over draws and rows of what the target gives for the draw's memberships.
+    mean : array (k, n)
+        Mean over draws of the relabelled memberships.
+    entropy : float
+        Sum over draws and rows of the entropy of memberships, in nats.
+    """
+
+    order: Int[np.ndarray, "draw k"]
+    agreement: float
+    mean: Float[np.ndarray, "k n"]
+    entropy: float
+
+    @classmethod
+    def of(cls, compared: Comparable, target: Float[np.ndarray, "k n"], *, hard: bool) -> Matching:
+        """Give each draw the order of components in which its memberships agree best with the target."""
+        number, k = compared.draws.weights.shape
+        v = compared.rows.sample_weight
+        order, mean, agreement, entropy = np.empty((number, k), dtype=np.intp), np.zeros(target.shape), 0.0, 0.0
+        for at, r in compared.batches(hard=hard):
+            each = (r.reshape(-1, r.shape[-1]) @ (target * v).T).reshape(-1, k, k)
+            order[at] = assigned(np.swapaxes(each, -1, -2))
+            agreement += float(np.take_along_axis(each, order[at][:, None], axis=1).sum())
+            mean += np.take_along_axis(r, order[at][..., None], axis=1).sum(axis=0)
+            entropy += 0.0 if hard else float(entr(r).sum(axis=(0, 1)) @ v)
+        return cls(order, agreement, mean / number, entropy)
 
 
 def alignment(
@@ -21,36 +115,82 @@ def alignment(
 ) -> Int[np.ndarray, "*grid k"]:
     """Return for each value of the grid the order of components that agrees best with the reference.
 
-    Best is the largest sum over rows of products of responsibilities, by linear assignment: the
-    equivalence-class representative of Papastamoulis & Iliopoulos (2010, doi:10.1198/jcgs.2010.09008)
-    with soft memberships in place of labels.
+    Best is the largest sum over rows of products of responsibilities, by linear assignment. Parameters and
+    reference are in the coordinates in which ``data`` is seen; ``parameters.permuted(order)`` carries the labels
+    of the reference.
+    """
+    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
+    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
+    target = responsibilities(reference, compared.rows, kind)
+    return Matching.of(compared, target, hard=False).order.reshape(parameters.weights.shape)
+
+
+def relabelling(
+    method: RelabelMethod,
+    draws: MixtureParameters,
+    pivots: MixtureParameters,
+    data: Observations,
+    kind: CovarianceType,
+    rows: int = ALIGNMENT_ROWS,
+    seed: int = 0,
+) -> Relabelling:
+    """Relabel the draws of all chains jointly.
 
     Parameters
     ----------
-    parameters : MixtureParameters
-        Grid of values, in the coordinates in which ``data`` is seen.
-    reference : MixtureParameters
-        One value, in the same coordinates.
+    method : {"em", "stephens", "ecr", "ecr-iterated"}
+        "em": the responsibilities of the reference. "stephens": the mean of the relabelled responsibilities,
+        found by iteration, in Kullback-Leibler divergence (Stephens 2000, doi:10.1111/1467-9868.00265). "ecr": the
+        allocation of rows at the pivot, against each draw's (Papastamoulis & Iliopoulos 2010,
+        doi:10.1198/jcgs.2010.09008). "ecr-iterated": the same against the most frequent allocation, found by
+        iteration (Rodríguez & Walker 2014, doi:10.1080/10618600.2012.735624).
+    draws : MixtureParameters
+        Grid (chain, draw), in the coordinates in which ``data`` is seen.
+    pivots : MixtureParameters
+        Grid (2,): the reference, whose labels all methods take over, and the draw of highest posterior density.
     data : Observations
-        At most `ALIGNMENT_ROWS` rows are used, always the same ones.
+        The rows of the fit.
     kind : {"full", "tied", "diag", "spherical"}
         Covariance type.
-
-    Returns
-    -------
-    order : int array (*grid, k)
-        ``parameters.permuted(order)`` carries the labels of the reference.
+    rows, seed : int
+        Labels are compared on so many rows, drawn by this seed. Responsibilities are computed as they are
+        needed: memory does not grow with rows times draws.
     """
-    k, grid = parameters.n_components, parameters.grid
-    flat = parameters.reshaped((int(np.prod(grid)),))
-    sample = data.subsample(ALIGNMENT_ROWS, np.random.default_rng(0))
-    target = responsibilities(reference, sample, kind) * sample.sample_weight
-    batch = max(1, BATCH_VALUES // (k * len(sample)))
-    order = np.empty((len(flat.weights), k), dtype=np.intp)
-    for start in range(0, len(order), batch):
-        part = responsibilities(flat[start : start + batch], sample, kind)
-        order[start : start + batch] = assigned(np.swapaxes(part @ target.T, -1, -2))
-    return order.reshape(*grid, k)
+    flat = draws.reshaped((int(np.prod(draws.grid)),))
+    compared = Comparable(flat, _sample(data, rows, seed), kind)
+    reference, best = responsibilities(pivots, compared.rows, kind)
+    if method == "em":
+        found, iterations = Matching.of(compared, reference, hard=False), 1
+    elif method == "ecr":
+        found, iterations = Matching.of(compared, _one_hot(best[None])[0], hard=True), 1
+    else:
+        found, iterations = _iterated(compared, reference, hard=method == "ecr-iterated")
+    total = len(flat.weights) * compared.rows.total_weight
+    cost = (-found.entropy - found.agreement) / total if method == "stephens" else 1 - found.agreement / total
+    # Each method settles labels up to one permutation for all draws: the one that the reference has.
+    common = assigned((reference * compared.rows.sample_weight @ found.mean.T)[None])[0]
+    return Relabelling(found.order[:, common].reshape(draws.weights.shape), cost, iterations)
+
+
+def _iterated(compared: Comparable, reference: Float[np.ndarray, "k n"], *, hard: bool) -> tuple[Matching, int]:
+    """Match to the mean of what was matched until the total cost no longer falls."""
+    found = Matching.of(compared, reference if not hard else _one_hot(reference[None])[0], hard=hard)
+    before, iterations = -np.inf, 1
+    while found.agreement - before > COST_TOLERANCE * abs(found.agreement) and iterations < MOST_ITERATIONS:
+        # What the first pass agreed with is no mean of draws: its agreement is another quantity.
+        before = found.agreement if iterations > 1 else -np.inf
+        target = _one_hot(found.mean[None])[0] if hard else np.log(np.maximum(found.mean, np.finfo(float).tiny))
+        found, iterations = Matching.of(compared, target, hard=hard), iterations + 1
+    return found, iterations
+
+
+def _sample(data: Observations, rows: int, seed: int) -> Observations:
+    return data.subsample(rows, np.random.default_rng(seed))
+
+
+def _one_hot(r: Float[np.ndarray, "g k n"]) -> Float[np.ndarray, "g k n"]:
+    """Return 1 for the largest of the k, 0 for the others."""
+    return (r.argmax(axis=1)[:, None] == np.arange(r.shape[1])[:, None]).astype(float)
 
 
 def assigned(agreement: Float[np.ndarray, "g k k"]) -> Int[np.ndarray, "g k"]:
@@ -61,6 +201,45 @@ def assigned(agreement: Float[np.ndarray, "g k k"]) -> Int[np.ndarray, "g k"]:
     for at in contested:
         best[at] = linear_sum_assignment(agreement[at], maximize=True)[1]
     return best
+
+
+def label_margins(
+    parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
+) -> Float[np.ndarray, "*grid"]:
+    """Return how clearly each relabelled draw keeps its labels: 1 as clearly as the reference, 0 not at all.
+
+    The agreement that is lost when the two components that are easiest to confuse change places, over what the
+    reference itself would lose. No permutation of the draw as sampled changes it.
+    """
+    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
+    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
+    target = responsibilities(reference, compared.rows, kind)
+    first, second = np.triu_indices(len(target), 1)
+    apart = (target[first] - target[second]) * compared.rows.sample_weight
+    own = (apart * (target[first] - target[second])).sum(axis=1)
+    margins = np.empty(len(flat.weights))
+    for at, r in compared.batches(hard=False):
+        lost = np.einsum("gpn,pn->gp", r[:, first] - r[:, second], apart)
+        margins[at] = (lost / np.maximum(own, np.finfo(float).tiny)).min(axis=1)
+    return margins.reshape(parameters.grid)
+
+
+def nearest_optimum(
+    draws: MixtureParameters, optima: MixtureParameters, data: Observations, kind: CovarianceType
+) -> Int[np.ndarray, "*grid"]:
+    """Return for each draw the optimum whose responsibilities are most like its own, whatever the labels."""
+    flat = draws.reshaped((int(np.prod(draws.grid)),))
+    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
+    v = compared.rows.sample_weight
+    targets = responsibilities(optima, compared.rows, kind)
+    sizes = np.sqrt((targets**2 * v).sum(axis=(1, 2)))
+    nearest = np.empty(len(flat.weights), dtype=np.intp)
+    for at, r in compared.batches(hard=False):
+        agreement = np.einsum("gkn,oln->gokl", r, targets * v)
+        order = assigned(agreement.reshape(-1, *agreement.shape[2:])).reshape(*agreement.shape[:3])
+        likeness = np.take_along_axis(agreement, order[..., None], axis=-1).sum(axis=(-2, -1)) / sizes
+        nearest[at] = likeness.argmax(axis=1)
+    return nearest.reshape(draws.grid)
 
 
 def switch_rate(order: Int[np.ndarray, "chain draw k"]) -> float:

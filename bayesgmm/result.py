@@ -13,14 +13,22 @@ from jaxtyping import Float, Int
 from bayesgmm import memberships as soft
 from bayesgmm import storage
 from bayesgmm.arguments import one_of, real_number, whole_number
+from bayesgmm.atlas import atlas, chain_optima
 from bayesgmm.data import Observations
-from bayesgmm.diagnostics import invariants, stuck_chains, table
-from bayesgmm.errors import ModelError
+from bayesgmm.diagnostics import CLEAR_MARGIN, Run, complaints, doubts, invariants, stuck_chains, table
+from bayesgmm.errors import WARNINGS, BayesGMMWarning, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import is_exchangeable
-from bayesgmm.relabel import alignment, switch_rate
+from bayesgmm.relabel import (
+    ALIGNMENT_ROWS,
+    METHODS,
+    Relabelling,
+    RelabelMethod,
+    relabelling,
+    switch_rate,
+)
 from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of, settled, tree_of, with_parameters
 from bayesgmm.seeds import random_generator
 from bayesgmm.simulation import draw_rows
@@ -68,8 +76,32 @@ class MixtureResult:
         """Put draws, in the coordinates of the fit, into a result in data units."""
         tree = tree_of(settled(draws, data, model), data, model, engine, seed=seed, seconds=seconds)
         result = cls(tree, engine, model)
+        tree.attrs["warnings"] = json.dumps([[type(w).__name__, str(w)] for w in result._found_wanting()])
         small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES
         return result.with_log_likelihood() if small and not result.is_point else result
+
+    def _found_wanting(self) -> list[BayesGMMWarning]:
+        """Return what keeps the fit from being trusted."""
+        if self.kind != "posterior":
+            return doubts(self.facts)
+        stats = dataset(self.tree, "sample_stats")
+        k = self.model.n_components
+        by_design = getattr(self.engine, "permutation", "none") == "random"
+        run = Run(
+            stats["lp"].values,
+            chain_optima(self.tree),
+            self.divergences,
+            float((stats["occupied"] < k).mean()) if "occupied" in stats else 0.0,
+            float((stats["label_margin"] < CLEAR_MARGIN).mean()) if "label_margin" in stats else 0.0,
+            0.0 if by_design else self.switch_rate,
+        )
+        return complaints(self.diagnostics(), run)
+
+    @property
+    def warnings(self) -> list[BayesGMMWarning]:
+        """What keeps the fit from being trusted, with what to do; `fit` has warned of each."""
+        written = json.loads(self.tree.attrs["warnings"])
+        return [WARNINGS[name](sentence) for name, sentence in written]
 
     @property
     def weights(self) -> xr.DataArray:
@@ -232,6 +264,8 @@ class MixtureResult:
         data, stats = self.data, dataset(self.tree, "sample_stats")
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         quantities = {"log_posterior": stats["lp"].values, "log_likelihood": stats["log_likelihood_total"].values}
+        if "occupied" in stats:
+            quantities["occupied_components"] = stats["occupied"].values
         found = table(quantities | invariants(draws, data, self.model.covariance_type))
         facts = {
             "switch_rate": self.switch_rate,
@@ -298,31 +332,96 @@ class MixtureResult:
             name="criteria",
         )
 
-    def relabelled(self, method: Literal["em", "none"] = "em") -> MixtureResult:
-        """Return the result with components permuted, draw by draw.
+    def relabelled(
+        self, method: RelabelMethod | Literal["none"] = "em", *, rows: int = ALIGNMENT_ROWS, seed: int = 0
+    ) -> MixtureResult:
+        """Return the result with components permuted, draw by draw, all chains jointly.
 
         Parameters
         ----------
-        method : {"em", "none"}
-            "em" agrees best with the best optimum of EM, by linear assignment on the responsibilities;
-            "none" gives the draws as they were sampled. Where the prior differs between components their
-            labels mean what it says, and "em" leaves them.
+        method : {"em", "stephens", "ecr", "ecr-iterated", "none"}
+            "em" agrees best with the best optimum of EM; "stephens" with the mean of the relabelled responsibilities;
+            "ecr" and "ecr-iterated" compare allocations of rows with those of the draw of highest posterior density,
+            or with the most frequent ones (see `relabel.relabelling`); "none" gives the draws as they were sampled.
+            Where the prior differs between components their labels mean what it says, and all methods leave them.
+        rows, seed : int
+            Labels are compared on so many rows, drawn by this seed.
         """
-        one_of(method, "method", ("em", "none"))
-        if self.model.n_components == 1 or self.is_point or not is_exchangeable(prior_of(self.tree)):
+        one_of(method, "method", (*METHODS, "none"))
+        if not self._has_free_labels():
             return self
-        draws, stats = parameters_of(dataset(self.tree, "posterior")), dataset(self.tree, "sample_stats")
         if method == "none":
-            if "label_order" not in stats:
-                return self
+            stats = dataset(self.tree, "sample_stats")
             order = np.argsort(stats["label_order"].values, axis=-1)
         else:
-            data = self.data
-            moved, reference = (p.moved(data.origin, data.unit) for p in (draws, self.optimum))
-            order = alignment(moved, reference, data, self.model.covariance_type)
+            order = self._relabelling(method, rows, seed).order
         if (order == np.arange(order.shape[-1])).all():
             return self
+        draws = parameters_of(dataset(self.tree, "posterior"))
         return replace(self, tree=with_parameters(self.tree, draws.permuted(order), order))
+
+    def _has_free_labels(self) -> bool:
+        """Whether there are draws whose labels could be others."""
+        one = self.model.n_components == 1 or self.is_point
+        return not one and is_exchangeable(prior_of(self.tree)) and "label_order" in dataset(self.tree, "sample_stats")
+
+    def _relabelling(self, method: RelabelMethod, rows: int, seed: int) -> Relabelling:
+        data, stats = self.data, dataset(self.tree, "sample_stats")
+        draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
+        best = draws.reshaped((-1,))[int(stats["lp"].values.argmax())]
+        reference = self.optimum.moved(data.origin, data.unit)
+        pivots = MixtureParameters(*(np.stack(pair) for pair in zip(reference.arrays, best.arrays, strict=True)))
+        rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
+        return relabelling(method, draws, pivots, data, self.model.covariance_type, rows, seed)
+
+    def label_switching(self, *, rows: int = ALIGNMENT_ROWS, seed: int = 0) -> pd.DataFrame:
+        """Return what each relabelling method finds, and how far they agree.
+
+        Returns
+        -------
+        DataFrame
+            One row a method: ``switch_rate``, the share of draws that it labels otherwise than the draw before, as
+            they were sampled; its ``agreement`` with each other method, the share of draws that both permute alike;
+            its ``cost`` (see `relabel.Relabelling`) and ``iterations``. Empty where labels are not free to switch.
+        """
+        import pandas as pd
+
+        if not self._has_free_labels():
+            return pd.DataFrame(index=pd.Index([], name="method"))
+        sampled = dataset(self.tree, "sample_stats")["label_order"].values
+        found = {method: self._relabelling(method, rows, seed) for method in METHODS}
+        table = {}
+        for method, one in found.items():
+            agreement = {f"agreement[{m}]": float((one.order == o.order).all(axis=-1).mean()) for m, o in found.items()}
+            order = np.take_along_axis(sampled, one.order, axis=-1)
+            table[method] = {
+                "switch_rate": switch_rate(order),
+                **agreement,
+                "cost": one.cost,
+                "iterations": one.iterations,
+            }
+        return pd.DataFrame.from_dict(table, orient="index").rename_axis("method")
+
+    def modes(self) -> pd.DataFrame:
+        """Return the mode atlas: every distinct optimum that EM found, best first.
+
+        Returns
+        -------
+        DataFrame
+            ``log_posterior`` (nats; the log-likelihood under the flat prior) and how far it is ``below_best``;
+            ``basin_share`` of EM's starts; whether it is ``spurious``; ``mass``, Laplace's estimate of the posterior
+            share of the mode that it leads to (chains start in proportion; NaN under the flat prior and beyond the
+            first eight); for draws, ``draws``, the share of them nearest to it, and ``chains``, those that stay
+            there; then its weights and means, in data units.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> result = bg.fit(bg.datasets.load_galaxies(), 4, engine="em", seed=1)
+        >>> bool(result.modes()["log_posterior"].is_monotonic_decreasing)
+        True
+        """
+        return atlas(self.tree, self.model.is_flat)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ."""

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.compact import CompactPosterior, Whitening
 from bayesgmm.data import Observations
-from bayesgmm.parameters import MixtureParameters, Optima
+from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import Prior
 
 #: How far starts are dispersed about a mode, in standard deviations of the posterior there.
@@ -31,27 +31,33 @@ class Starts:
         That of most (Laplace) mass first; its coordinates are those that are sampled.
     mass : array (mode,)
         Share of the posterior mass.
+    of_optimum : list of int
+        The mode to which each optimum leads.
     """
 
     modes: list[Whitening]
     mass: np.ndarray
+    of_optimum: list[int]
 
     @classmethod
-    def at(cls, optima: Optima, data: Observations, prior: Prior) -> Starts:
+    def at(cls, optima: MixtureParameters, data: Observations, prior: Prior) -> Starts:
         """Return the modes to which the (best) optima of EM lead, all in standardised coordinates."""
         posterior = CompactPosterior.of(data, prior)
-        packed = posterior.coordinates.pack(optima.parameters[:MOST_MODES])
+        packed = posterior.coordinates.pack(optima[:MOST_MODES])
         return cls.of([posterior.whitened(theta) for theta in packed])
 
     @classmethod
     def of(cls, modes: list[Whitening]) -> Starts:
         """Order the modes by mass, each kept once: several optima of EM may lead to the same."""
-        ranked, modes = sorted(modes, key=lambda mode: -mode.log_mass), []
-        for mode in ranked:
-            if all(np.abs(other.eta(mode.centre)).max() > SAME_MODE for other in modes):
-                modes.append(mode)
-        mass = np.exp(np.array([mode.log_mass for mode in modes]) - modes[0].log_mass)
-        return cls(modes, mass / mass.sum())
+        kept: list[Whitening] = []
+        of_optimum = [0] * len(modes)
+        for at in sorted(range(len(modes)), key=lambda at: -modes[at].log_mass):
+            centre = modes[at].centre
+            same = [i for i, other in enumerate(kept) if np.abs(other.eta(centre)).max() <= SAME_MODE]
+            of_optimum[at] = same[0] if same else len(kept)
+            kept += [] if same else [modes[at]]
+        mass = np.exp(np.array([mode.log_mass for mode in kept]) - kept[0].log_mass)
+        return cls(kept, mass / mass.sum(), of_optimum)
 
     def draw(self, seed: int, *, best: bool = False) -> np.ndarray:
         """Return the unconstrained start of the chain that has this seed, near the best mode if asked."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.arguments import is_covariance
-from bayesgmm.errors import LoadError
+from bayesgmm.errors import WARNINGS, LoadError
+from bayesgmm.parameters import DRAW_KINDS
 from bayesgmm.schema import PARAMETER_DIMS, SCHEMA_VERSION, dataset, parameters_of, prior_of
 
 if TYPE_CHECKING:
@@ -159,9 +160,8 @@ def _check(tree: xr.DataTree) -> None:
     if tree.attrs.get("schema") != "bayesgmm":
         raise LoadError("is not a result saved by bayesgmm")
     _check_attributes(tree.attrs)
-    posterior = tree.children["posterior"].dataset if "posterior" in tree.children else {}
-    is_point = getattr(posterior, "sizes", {}).get("chain", 0) * getattr(posterior, "sizes", {}).get("draw", 0) == 1
-    missing = [name for name in (*GROUPS, *(("trace",) if is_point else ())) if name not in tree.children]
+    traced = () if tree.attrs["kind"] == "posterior" else ("trace",)
+    missing = [name for name in (*GROUPS, *traced) if name not in tree.children]
     if missing:
         raise LoadError(f"lacks the groups {missing}: it is damaged")
     for group, dims in ARRAYS.items():
@@ -180,6 +180,11 @@ def _check_attributes(attrs: Any) -> None:
         raise LoadError(f"has schema version {found}, which never was: it is damaged")
     if not 0 <= float(attrs["seconds"]) < np.inf or attrs["converged"] not in (0, 1):
         raise LoadError("does not say how long the fit took or whether it converged: it is damaged")
+    facts, said = json.loads(attrs["facts"]), json.loads(attrs["warnings"])
+    known = all(isinstance(fact, float) for fact in facts.values())
+    known = known and all(name in WARNINGS and isinstance(sentence, str) for name, sentence in said)
+    if attrs["kind"] not in DRAW_KINDS or not known:
+        raise LoadError("does not say what its draws are, or what is doubtful about them: it is damaged")
 
 
 def _check_sizes(tree: xr.DataTree) -> None:

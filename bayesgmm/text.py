@@ -6,9 +6,6 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
-from bayesgmm.diagnostics import complaints, doubts
-from bayesgmm.schema import dataset
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,11 +25,15 @@ def table_text(frame: pd.DataFrame, title: str, digits: int = 3) -> str:
 
     table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False, title_style="")
     longest = max((len(str(label)) for label in frame.index[:MOST_ROWS]), default=0)
-    table.add_column(str(frame.index.name or "").replace("_", " "), overflow="fold", min_width=min(longest, 27))
-    for name in frame.columns:
-        table.add_column(str(name).replace("_", " "), justify="right")
-    for label, row in frame.head(MOST_ROWS).iterrows():
-        table.add_row(str(label), *(_cell(value, digits) for value in row))
+    table.add_column(str(frame.index.name or "").replace("_", " "), overflow="fold", min_width=min(longest, 20))
+    shown = frame.head(MOST_ROWS)
+    cells = [[_cell(value, digits) for value in row] for _, row in shown.iterrows()]
+    for at, name in enumerate(frame.columns):
+        # Names may wrap; a number that is cut short would be another number.
+        widest = max((len(row[at]) for row in cells), default=0)
+        table.add_column(str(name).replace("_", " "), justify="right", min_width=widest)
+    for label, row in zip(shown.index, cells, strict=True):
+        table.add_row(str(label), *row)
     if len(frame) > MOST_ROWS:
         table.caption = f"{len(frame) - MOST_ROWS} more rows in the data frame"
     console = Console(file=io.StringIO(), width=WIDTH, no_color=True, markup=False, highlight=False)
@@ -70,16 +71,15 @@ def verdict(result: MixtureResult) -> str:
     """Return one sentence: whether the numbers can be used."""
     if result.kind != "posterior":
         settled = bool(result.tree.attrs["converged"])
-        said = ["EM converged." if settled else "EM did NOT converge: raise max_iter."]
-        return " ".join([*said, *(doubt[0].upper() + doubt[1:] + "." for doubt in doubts(result.facts))])
+        return " ".join([*(["EM converged."] if settled else []), *(f"{doubt}." for doubt in result.warnings)])
+    said = result.warnings
+    if said:
+        return "Do NOT trust these draws yet: " + "; ".join(str(warning) for warning in said) + "."
     found = result.diagnostics()
-    log_posterior = dataset(result.tree, "sample_stats")["lp"].values
-    said = complaints(found, result.stuck_chains, result.divergences, log_posterior)
-    good = (
+    return (
         f"Diagnostics are good: R-hat at most {found['r_hat'].max():.3f}, at least {found['ess_bulk'].min():.0f} "
         f"effective draws, no divergences; label switch rate {result.switch_rate:.2g}."
     )
-    return good if not said else "Do NOT trust these draws yet: " + "; ".join(said) + "."
 
 
 def wrapped(text: str) -> str:

@@ -66,7 +66,7 @@ def laplace_draws(
             "uncertainty='laplace' approximates a posterior, and under prior='flat' there is none; use a proper prior "
             "or uncertainty='bootstrap'"
         )
-    starts = Starts.at(optima, data, prior)
+    starts = Starts.at(optima.parameters, data, prior)
     proposals = starts.proposals(PROPOSALS_PER_DRAW * draws, rng)
     weights, k_hat = smoothed_importance_weights(starts.log_posterior(proposals) - starts.log_proposal(proposals))
     chosen = systematic(weights, draws, rng)

@@ -34,8 +34,7 @@ def sampled(x, model, *, chains=4, draws=4000, seed=20261122):
     """Fit by NUTS, tolerating what it says about labels and diagnostics."""
     engine = bg.NUTS(draws=draws, tune=500, chains=chains)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.errors.ConvergenceWarning)
-        warnings.simplefilter("ignore", bg.errors.LabelSwitchingWarning)
+        warnings.simplefilter("ignore", bg.BayesGMMWarning)
         return bg.fit(x, model, engine=engine, seed=seed, progress=False)
 
 

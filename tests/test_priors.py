@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from mixtures import random_parameters
+from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm.compact import Coordinates
 from bayesgmm.estep import e_step
+from bayesgmm.priors.densities import sample_lkj
 from bayesgmm.priors.separation import log_lkj_normaliser
 
 
@@ -181,3 +183,20 @@ def test_tied_covariances_refuse_different_priors():
         bg.SeparationPrior(1, 0, 1, np.array([[1.0], [2.0]])).bound(2, 1, "tied")
     with pytest.raises(bg.ModelError, match="`deviation` has to be above 0"):
         bg.SeparationPrior(1, 0, 1, 0).bound(2, 1, "full")
+
+
+@pytest.mark.statistical
+def test_drawn_correlations_have_the_beta_marginals_of_lkj():
+    """Lewandowski, Kurowicka & Joe (2009): each is 2 Beta(lkj - 1 + p / 2, the same) - 1."""
+    drawn = sample_lkj(1.7, 20_000, 4, np.random.default_rng(1))
+    assert np.linalg.eigvalsh(drawn).min() > 0
+    shape = 1.7 - 1 + 4 / 2
+    for i, j in ((0, 1), (1, 3), (2, 3)):
+        assert stats.kstest((drawn[:, i, j] + 1) / 2, stats.beta(shape, shape).cdf).pvalue > 1e-3
+
+
+def test_a_separation_prior_draws_what_it_has_a_density_for(rng, kind):
+    prior = bg.SeparationPrior(2.0, [1.0, 2.0], 4.0, [1.0, 3.0] if kind != "spherical" else 2.0).bound(3, 2, kind)
+    drawn = [prior.sample(rng) for _ in range(200)]
+    assert np.isfinite([prior.log_density(each) for each in drawn]).all()
+    assert np.allclose(cov.pooled(drawn[0].covariances, "full"), drawn[0].covariances)

@@ -89,6 +89,8 @@ def weigh_component(columns, mean, factor, log_constant, size, centred, scratch,
         squared_distances(centred, factor, size, scratch[0], scratch[1], log_r)
     for b in range(size):
         value = log_constant - 0.5 * log_r[b]
+        # So far out that no double holds it: as far from every such component as from any other.
+        value = value if value > LOWEST else LOWEST
         log_r[b] = value
         largest[b] = value if value > largest[b] else largest[b]
 

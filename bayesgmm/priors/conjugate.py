@@ -164,8 +164,7 @@ class ConjugatePrior:
         kind, (k, d) = self.covariance_type, self.loc.shape[-2:]
         scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
         covariances = cov.from_blocks(densities.sample_inverse_wishart(dof, scale, rng), kind, k, d)
-        noise = np.einsum("...ij,...j->...i", np.linalg.cholesky(covariances), rng.standard_normal(self.loc.shape))
-        means = self.loc + noise / np.sqrt(self.shrinkage)[..., None]
+        means = densities.sample_normal(self.loc, covariances / self.shrinkage[..., None, None], rng)
         return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
 
     def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:

@@ -61,3 +61,28 @@ def sample_inverse_wishart(
     a[..., np.arange(p), np.arange(p)] = chi
     root = np.linalg.solve(a, np.swapaxes(np.linalg.cholesky(scale), -1, -2))
     return np.swapaxes(root, -1, -2) @ root
+
+
+def sample_normal(
+    loc: Float[np.ndarray, "*grid d"], covariance: Float[np.ndarray, "*grid d d"], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw from normal distributions."""
+    noise = rng.standard_normal(loc.shape)
+    return loc + np.einsum("...ij,...j->...i", np.linalg.cholesky(covariance), noise)
+
+
+def sample_lkj(lkj: float, blocks: int, p: int, rng: np.random.Generator) -> Float[np.ndarray, "blocks p p"]:
+    """Draw correlation matrices by the vine of Lewandowski, Kurowicka & Joe (2009, doi:10.1016/j.jmva.2009.04.008).
+
+    Partial correlations given the variables before are independent betas on (-1, 1).
+    """
+    partial, correlation = np.zeros((blocks, p, p)), np.broadcast_to(np.eye(p), (blocks, p, p)).copy()
+    for i in range(p - 1):
+        shape = lkj + (p - 2 - i) / 2
+        for j in range(i + 1, p):
+            r = partial[:, i, j] = 2 * rng.beta(shape, shape, size=blocks) - 1
+            for given in range(i - 1, -1, -1):
+                a, b = partial[:, given, i], partial[:, given, j]
+                r = r * np.sqrt((1 - a**2) * (1 - b**2)) + a * b
+            correlation[:, i, j] = correlation[:, j, i] = r
+    return correlation

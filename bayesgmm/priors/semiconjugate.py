@@ -103,8 +103,7 @@ class SemiConjugatePrior:
         kind, (k, d) = self.covariance_type, self.loc.shape
         scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
         covariances = cov.from_blocks(densities.sample_inverse_wishart(dof, scale, rng), kind, k, d)
-        roots = np.linalg.cholesky(self.loc_covariance)
-        means = self.loc + np.einsum("...ij,...j->...i", roots, rng.standard_normal((k, d)))
+        means = densities.sample_normal(self.loc, self.loc_covariance, rng)
         return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
 
     def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
@@ -178,6 +177,5 @@ class SemiConjugatePosterior:
         dof, scale = self.covariance_given_means()
         draw = densities.sample_inverse_wishart(cov.per_block(dof, kind, d), cov.blocks(scale, kind), rng)
         covariances = cov.from_blocks(draw, kind, k, d)
-        location, spread = self.means_given_covariance(covariances)
-        means = location + np.einsum("...ij,...j->...i", np.linalg.cholesky(spread), rng.standard_normal((k, d)))
+        means = densities.sample_normal(*self.means_given_covariance(covariances), rng)
         return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)

@@ -103,6 +103,16 @@ class SeparationPrior:
             deviation=self.deviation / unit,
         )
 
+    def sample(self, rng: np.random.Generator) -> MixtureParameters:
+        """Draw weights, means and covariances."""
+        kind, (k, d) = self.covariance_type, self.loc.shape
+        widths = cov.blocks(self.deviation[..., None] * np.eye(d), kind).diagonal(axis1=-2, axis2=-1)
+        scales = np.abs(rng.standard_normal(widths.shape)) * widths
+        correlations = densities.sample_lkj(self.lkj, len(widths), widths.shape[-1], rng)
+        covariances = cov.from_blocks(correlations * scales[:, :, None] * scales[:, None, :], kind, k, d)
+        means = densities.sample_normal(self.loc, self.loc_covariance, rng)
+        return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
+
     def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances."""
         normal = densities.log_normal(parameters.means - self.loc, *densities.factorised(self.loc_covariance))
