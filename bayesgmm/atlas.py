@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Draws of each chain that are compared with the optima to say where it stays.
 DRAWS_OF_CHAIN = 50
+#: A chain stays near an optimum if at least this share of those draws is nearest to it.
+STAYING = 0.9
 
 
 def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
@@ -34,17 +36,20 @@ def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
         "mass": np.full(len(value), np.nan) if is_flat else _masses(tree, len(value)),
     }
     if tree.attrs["kind"] == "posterior":
-        nearest, chains = _nearest(tree), np.array(chain_optima(tree))
+        nearest, chains = _nearest(tree), chain_optima(tree)
         columns["draws"] = [float((nearest == at).mean()) for at in range(len(value))]
-        columns["chains"] = [", ".join(map(str, np.flatnonzero(chains == at))) for at in range(len(value))]
+        columns["chains"] = [
+            ", ".join(str(c) for c, stays in enumerate(chains) if stays == at) for at in range(len(value))
+        ]
     values = named_values(parameters.reshaped((1, -1)), observations_of(tree).features)
     columns |= {name: v[0] for name, v in values.items() if name.startswith(("weight", "mean"))}
     return pd.DataFrame(columns).rename_axis("optimum")
 
 
-def chain_optima(tree: xr.DataTree) -> list[int]:
-    """Return the optimum that most draws of each chain are nearest to."""
-    return [int(np.bincount(chain).argmax()) for chain in _nearest(tree)]
+def chain_optima(tree: xr.DataTree) -> list[int | None]:
+    """Return the optimum near which each chain stays, None for one that moves between optima."""
+    shares = [np.bincount(chain) / len(chain) for chain in _nearest(tree)]
+    return [int(share.argmax()) if share.max() >= STAYING else None for share in shares]
 
 
 def _nearest(tree: xr.DataTree) -> Int[np.ndarray, "chain draw"]:

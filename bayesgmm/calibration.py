@@ -60,7 +60,8 @@ class Calibration:
     reliability : DataFrame
         For each engine and tenth of the probabilities: mean of what was said, share of what happened.
     cost : DataFrame
-        CPU seconds per data set, data sets that were fitted, those that failed, and those with a warning.
+        Median CPU seconds of a fit, data sets, those without a fit (every start collapsed), and those that EM or its
+        approximation calls ``doubtful``; the diagnostics of samplers are not taken.
     ranks : mapping of str to DataFrame
         For each engine that draws: rank of the truth among the draws (replicate, quantity).
     rank_draws : mapping of str to int
@@ -300,5 +301,5 @@ def _cost(outcomes: list[Outcome]) -> dict[str, float]:
         "cpu_seconds": float(np.median([o.seconds for o in outcomes])),
         "data_sets": len(outcomes),
         "failed": sum(o.failed for o in outcomes),
-        "warned": sum(o.warned for o in outcomes),
+        "doubtful": sum(o.doubtful for o in outcomes),
     }

@@ -74,8 +74,8 @@ class Run:
     ----------
     log_posterior : array (chain, draw)
         In nats.
-    optima : list of int
-        The optimum that each chain stays nearest to.
+    optima : list of int or None
+        The optimum that each chain stays near, None for one that moves between them.
     divergences : int
         Number of divergent transitions.
     empty, ambiguous, switch_rate : float
@@ -84,7 +84,7 @@ class Run:
     """
 
     log_posterior: Float[np.ndarray, "chain draw"]
-    optima: list[int]
+    optima: list[int | None]
     divergences: int
     empty: float
     ambiguous: float
@@ -167,7 +167,7 @@ def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
                 "fewer components or a stronger prior"
             )
         )
-    elif len(set(run.optima)) > 1:
+    elif len(set(run.optima) - {None}) > 1:
         said.append(
             ConvergenceWarning(
                 f"chains stay near different optima (nearest optimum by chain: {run.optima}), so their shares of the "

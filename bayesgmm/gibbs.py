@@ -22,7 +22,7 @@ from bayesgmm.kernels.gibbs import keep_state, permute, run_sweeps
 from bayesgmm.kernels.uniforms import child_key
 from bayesgmm.parameters import COVARIANCE_TYPES, Draws, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior, is_exchangeable
-from bayesgmm.starts import Starts
+from bayesgmm.starts import Starts, refuse_flat
 
 #: Draws that are made before progress is reported.
 DRAWS_AT_A_TIME = 50
@@ -242,8 +242,7 @@ class Kept:
 def _check(settings: Gibbs, data: Observations, prior: Prior) -> None:
     if isinstance(prior, SeparationPrior):
         raise ModelError("Gibbs has no conditional draws under SeparationPrior; use engine='nuts', or another prior")
-    if not prior.is_proper:
-        raise ModelError("prior='flat' has an improper posterior, which cannot be sampled; use engine='em'")
+    refuse_flat(prior)
     if settings.permutation == "random" and not is_exchangeable(prior):
         raise ModelError("the prior tells components apart, so permutation='random' would mix them up; leave it 'none'")
     weight = data.sample_weight

@@ -12,11 +12,10 @@ from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
-from bayesgmm.errors import ModelError
 from bayesgmm.estep import allocate, e_step, whiten
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
-from bayesgmm.starts import Starts
+from bayesgmm.starts import Starts, refuse_flat
 from bayesgmm.suffstats import Expectation
 
 #: Rows times components times squared features below which one core samples faster than several,
@@ -106,8 +105,7 @@ class NUTS:
         ModelError
             If the prior is flat: its posterior is improper.
         """
-        if not prior.is_proper:
-            raise ModelError("prior='flat' has an improper posterior, which cannot be sampled; use engine='em'")
+        refuse_flat(prior)
         optima = EM().run(data, _prior_for_em(prior), start, rng).optima
         starts = Starts.at(optima.parameters, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))

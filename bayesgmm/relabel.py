@@ -86,43 +86,78 @@ class Matching:
         Sum over draws and rows of what the target gives for the draw's memberships.
     mean : array (k, n)
         Mean over draws of the relabelled memberships.
-    entropy : float
-        Sum over draws and rows of the entropy of memberships, in nats.
+    margins : array (draw,)
+        Agreement that each draw would lose if the two components that are easiest to confuse changed places.
     """
 
     order: Int[np.ndarray, "draw k"]
     agreement: float
     mean: Float[np.ndarray, "k n"]
-    entropy: float
+    margins: Float[np.ndarray, " draw"]
 
     @classmethod
     def of(cls, compared: Comparable, target: Float[np.ndarray, "k n"], *, hard: bool) -> Matching:
         """Give each draw the order of components in which its memberships agree best with the target."""
         number, k = compared.draws.weights.shape
         v = compared.rows.sample_weight
-        order, mean, agreement, entropy = np.empty((number, k), dtype=np.intp), np.zeros(target.shape), 0.0, 0.0
+        order, mean, margins = np.empty((number, k), dtype=np.intp), np.zeros(target.shape), np.empty(number)
+        agreement = 0.0
         for at, r in compared.batches(hard=hard):
             each = (r.reshape(-1, r.shape[-1]) @ (target * v).T).reshape(-1, k, k)
             order[at] = assigned(np.swapaxes(each, -1, -2))
-            agreement += float(np.take_along_axis(each, order[at][:, None], axis=1).sum())
+            matched = np.take_along_axis(each, order[at][..., None], axis=1)
+            agreement += float(np.trace(matched, axis1=1, axis2=2).sum())
+            margins[at] = lost_by_exchange(matched).min(axis=1, initial=np.inf)
             mean += np.take_along_axis(r, order[at][..., None], axis=1).sum(axis=0)
-            entropy += 0.0 if hard else float(entr(r).sum(axis=(0, 1)) @ v)
-        return cls(order, agreement, mean / number, entropy)
+        return cls(order, agreement, mean / number, margins)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """Draws that were matched to a reference.
+
+    Attributes
+    ----------
+    order : int array (*grid, k)
+        ``parameters.permuted(order)`` carries the labels of the reference.
+    margin : array (*grid)
+        How clearly: 1 as the reference itself, 0 not at all (see `aligned`).
+    """
+
+    order: Int[np.ndarray, "*grid k"]
+    margin: Float[np.ndarray, "*grid"]
+
+
+def aligned(
+    parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
+) -> Alignment:
+    """Give each value of the grid the order of components that agrees best with the reference.
+
+    Best is the largest sum over rows of products of responsibilities, by linear assignment. Parameters and
+    reference are in the coordinates in which ``data`` is seen. The margin is the agreement that is lost when the two
+    components that are easiest to confuse change places, over what the reference itself would lose.
+    """
+    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
+    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
+    target = responsibilities(reference, compared.rows, kind)
+    matching = Matching.of(compared, target, hard=False)
+    own = lost_by_exchange((target @ (target * compared.rows.sample_weight).T)[None]).min(initial=np.inf)
+    margin = np.divide(matching.margins, own, out=np.zeros(len(flat.weights)), where=0 < own < np.inf)
+    return Alignment(matching.order.reshape(parameters.weights.shape), margin.reshape(parameters.grid))
 
 
 def alignment(
     parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
 ) -> Int[np.ndarray, "*grid k"]:
-    """Return for each value of the grid the order of components that agrees best with the reference.
+    """Return the order of components that agrees best with the reference (see `aligned`)."""
+    return aligned(parameters, reference, data, kind).order
 
-    Best is the largest sum over rows of products of responsibilities, by linear assignment. Parameters and
-    reference are in the coordinates in which ``data`` is seen; ``parameters.permuted(order)`` carries the labels
-    of the reference.
-    """
-    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
-    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
-    target = responsibilities(reference, compared.rows, kind)
-    return Matching.of(compared, target, hard=False).order.reshape(parameters.weights.shape)
+
+def lost_by_exchange(agreement: Float[np.ndarray, "g k k"]) -> Float[np.ndarray, "g pair"]:
+    """Return what each exchange of two components takes from the trace."""
+    first, second = np.triu_indices(agreement.shape[-1], 1)
+    kept = agreement[:, first, first] + agreement[:, second, second]
+    return kept - agreement[:, first, second] - agreement[:, second, first]
 
 
 def relabelling(
@@ -166,7 +201,7 @@ def relabelling(
     else:
         found, iterations = _iterated(compared, reference, hard=method == "ecr-iterated")
     total = len(flat.weights) * compared.rows.total_weight
-    cost = (-found.entropy - found.agreement) / total if method == "stephens" else 1 - found.agreement / total
+    cost = -(_entropy(compared) + found.agreement) / total if method == "stephens" else 1 - found.agreement / total
     # Each method settles labels up to one permutation for all draws: the one that the reference has.
     common = assigned((reference * compared.rows.sample_weight @ found.mean.T)[None])[0]
     return Relabelling(found.order[:, common].reshape(draws.weights.shape), cost, iterations)
@@ -182,6 +217,11 @@ def _iterated(compared: Comparable, reference: Float[np.ndarray, "k n"], *, hard
         target = _one_hot(found.mean[None])[0] if hard else np.log(np.maximum(found.mean, np.finfo(float).tiny))
         found, iterations = Matching.of(compared, target, hard=hard), iterations + 1
     return found, iterations
+
+
+def _entropy(compared: Comparable) -> float:
+    """Return the entropy of responsibilities summed over draws and rows, in nats: the same for any labels."""
+    return sum(float(entr(r).sum(axis=(0, 1)) @ compared.rows.sample_weight) for _, r in compared.batches(hard=False))
 
 
 def _sample(data: Observations, rows: int, seed: int) -> Observations:
@@ -201,27 +241,6 @@ def assigned(agreement: Float[np.ndarray, "g k k"]) -> Int[np.ndarray, "g k"]:
     for at in contested:
         best[at] = linear_sum_assignment(agreement[at], maximize=True)[1]
     return best
-
-
-def label_margins(
-    parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
-) -> Float[np.ndarray, "*grid"]:
-    """Return how clearly each relabelled draw keeps its labels: 1 as clearly as the reference, 0 not at all.
-
-    The agreement that is lost when the two components that are easiest to confuse change places, over what the
-    reference itself would lose. No permutation of the draw as sampled changes it.
-    """
-    flat = parameters.reshaped((int(np.prod(parameters.grid)),))
-    compared = Comparable(flat, _sample(data, ALIGNMENT_ROWS, 0), kind)
-    target = responsibilities(reference, compared.rows, kind)
-    first, second = np.triu_indices(len(target), 1)
-    apart = (target[first] - target[second]) * compared.rows.sample_weight
-    own = (apart * (target[first] - target[second])).sum(axis=1)
-    margins = np.empty(len(flat.weights))
-    for at, r in compared.batches(hard=False):
-        lost = np.einsum("gpn,pn->gp", r[:, first] - r[:, second], apart)
-        margins[at] = (lost / np.maximum(own, np.finfo(float).tiny)).min(axis=1)
-    return margins.reshape(parameters.grid)
 
 
 def nearest_optimum(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from bayesgmm.data import Observations
-from bayesgmm.diagnostics import invariants
-from bayesgmm.errors import BayesGMMWarning, DegenerateComponentError
+from bayesgmm.diagnostics import doubts, invariants
+from bayesgmm.errors import DegenerateComponentError
 from bayesgmm.estep import e_step, responsibilities
 from bayesgmm.fitting import Engine
 from bayesgmm.memberships import thinned
@@ -63,8 +62,8 @@ class Outcome:
     ----------
     seconds : float
         CPU.
-    failed, warned : bool
-        Whether no fit came of it; whether it came with a warning.
+    failed, doubtful : bool
+        Whether no fit came of it; whether EM or its approximation says not to trust it.
     ranks : dict of str to int, or None
         Of the truth among draws, and among how many.
     rank_draws : int
@@ -79,7 +78,7 @@ class Outcome:
 
     seconds: float = 0.0
     failed: bool = False
-    warned: bool = False
+    doubtful: bool = False
     ranks: dict[str, int] | None = None
     rank_draws: int = 0
     covered: dict[str, float] | None = None
@@ -135,24 +134,21 @@ def judged(name: str, settings: Settings, truth: Truth, rng: np.random.Generator
         k, d = prior.loc.shape
         prior = ConjugatePrior.flat(k, d, settings.kind)
     began = time.process_time()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", BayesGMMWarning)
-        try:
-            draws = settings.engines[name].run(truth.data, prior, None, rng)
-        except DegenerateComponentError:
-            return Outcome(seconds=time.process_time() - began, failed=True)
-    seconds = time.process_time() - began
-    warned = any(issubclass(warning.category, BayesGMMWarning) for warning in said)
+    try:
+        draws = settings.engines[name].run(truth.data, prior, None, rng)
+    except DegenerateComponentError:
+        return Outcome(seconds=time.process_time() - began, failed=True)
+    seconds, doubtful = time.process_time() - began, bool(doubts(draws.facts))
     parameters, known, labels = matched(draws, truth)
     r = responsibilities(thinned(parameters), truth.data, settings.kind)
     scores, bins = scored(r.mean(axis=0), labels)
     if draws.log_posterior.size == 1:
-        return Outcome(seconds, warned=warned, scores=scores, bins=bins)
+        return Outcome(seconds, doubtful=doubtful, scores=scores, bins=bins)
     ranks, number = ranked(draws, truth, rng)
     target = responsibilities(known, truth.data, settings.kind)
     pairs = {"memberships": (r, target), "parameters": (listed(parameters), listed(known))}
     covered = {what: coverage(*pair, settings.ci_prob) for what, pair in pairs.items()}
-    return Outcome(seconds, False, warned, ranks, number, covered, scores, bins)
+    return Outcome(seconds, False, doubtful, ranks, number, covered, scores, bins)
 
 
 def matched(draws: Draws, truth: Truth) -> tuple[MixtureParameters, MixtureParameters, Int[np.ndarray, " n"]]:

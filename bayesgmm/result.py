@@ -120,7 +120,7 @@ class MixtureResult:
 
     @property
     def is_point(self) -> bool:
-        """Whether this is a point estimate: one draw."""
+        """Whether this is a point estimate alone: one draw, from EM without ``uncertainty``."""
         return self.weights.sizes["chain"] * self.weights.sizes["draw"] == 1
 
     @property
@@ -181,9 +181,9 @@ class MixtureResult:
         xarray.Dataset
             ``probability`` (observation, component): responsibilities averaged over relabelled draws (at most
             2,000 of them, evenly spaced: attribute ``draws``);
-            ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate (where nearly all draws say
-            0 or 1, a few others can pull the mean outside it); ``label``: the most
-            probable component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
+            ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate without ``uncertainty`` (where
+            nearly all draws say 0 or 1, a few others can pull the mean outside it); ``label``: the most probable
+            component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
             help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
 
         Raises

@@ -17,7 +17,7 @@ from bayesgmm.data import Observations
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior, is_exchangeable
-from bayesgmm.relabel import alignment, label_margins
+from bayesgmm.relabel import aligned
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,14 +54,14 @@ def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
     prior = model.prior_for(data)
     best = draws.optima.parameters[0]
     order = np.broadcast_to(np.arange(best.n_components), draws.parameters.weights.shape)
-    if is_exchangeable(prior):
-        order = alignment(draws.parameters, best, data, model.covariance_type)
-    relabelled = draws.parameters.permuted(order)
     stats = dict(draws.sample_stats)
+    if is_exchangeable(prior):
+        found = aligned(draws.parameters, best, data, model.covariance_type)
+        order = found.order
+        if best.n_components > 1 and draws.kind != "point estimate":
+            stats["label_margin"] = found.margin
     if draws.kind != "point estimate":
         stats["label_order"] = order
-    if draws.kind != "point estimate" and best.n_components > 1 and is_exchangeable(prior):
-        stats["label_margin"] = label_margins(relabelled, best, data, model.covariance_type)
     in_units = prior.log_density(best.moved_back(*seen)) - prior.in_units(*seen).log_density(best)
     likelihood = data.total_weight * np.log(data.unit).sum()
     shift = float(in_units - likelihood)
@@ -72,7 +72,7 @@ def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
         log_posterior=draws.optima.log_posterior + shift,
     )
     return Draws(
-        relabelled.moved_back(*seen),
+        draws.parameters.permuted(order).moved_back(*seen),
         draws.log_posterior + shift,
         draws.log_likelihood - likelihood,
         optima,

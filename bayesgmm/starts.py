@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.compact import CompactPosterior, Whitening
 from bayesgmm.data import Observations
+from bayesgmm.errors import ModelError
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import Prior
 
@@ -19,6 +20,12 @@ DISPERSION = 1.5
 MOST_MODES = 8
 #: Modes nearer than this, in posterior standard deviations, are one.
 SAME_MODE = 0.5
+
+
+def refuse_flat(prior: Prior) -> None:
+    """Refuse a prior under which there is no posterior to sample."""
+    if not prior.is_proper:
+        raise ModelError("prior='flat' has an improper posterior, which cannot be sampled; use engine='em'")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -79,8 +80,8 @@ def one_fit(form: str, data: Any, k: int, draws: int, seeds: Iterator[int]) -> d
 def timed(name: str) -> Iterator[list[float]]:
     """Collect the CPU seconds of every call of a function while the context lasts."""
     seconds: list[float] = []
-    module, _, attribute = name.partition(".")
-    original: Callable[..., Any] = getattr(__import__(module), attribute)
+    module, _, attribute = name.rpartition(".")
+    original: Callable[..., Any] = getattr(import_module(module), attribute)
 
     def call(*args: Any, **options: Any) -> Any:
         began = time.process_time()

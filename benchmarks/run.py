@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import calibration, em_iteration, first_answer, model_gradient, nuts, report
+from benchmarks import (
+    calibration,
+    em_iteration,
+    first_answer,
+    gibbs_sweep,
+    model_gradient,
+    nuts,
+    relabelling,
+    report,
+    samplers,
+)
 from benchmarks.clock import one_thread
 
 #: Each returns its table; quick runs are small and few, and say only that everything works.
@@ -16,6 +26,9 @@ TABLES = {
     "model_gradient": model_gradient.table,
     "first_answer": first_answer.table,
     "nuts": nuts.table,
+    "samplers": samplers.table,
+    "gibbs_sweep": gibbs_sweep.table,
+    "relabelling": relabelling.table,
     "sbc": calibration.sbc,
     "membership_calibration": calibration.membership_calibration,
 }

@@ -1,7 +1,7 @@
 """Claims that both samplers visit groupings of few rows as often as the sum over all groupings says.
 
-Everything but the grouping is integrated out, in closed form or by quadrature: see `truth.Groupings`. Rows and
-priors are such that chains mix, and errors are honest.
+Everything but the grouping is integrated out, in closed form or by quadrature: see `truth.Groupings`. Groups overlap
+so much that chains mix: of 40,000 draws the standard errors are honest, and about a third of `truth.CLOSE`.
 """
 
 import warnings
@@ -19,11 +19,11 @@ from bayesgmm import estep
 
 NINE = np.array([-2.9, -2.2, -1.6, -0.6, 0.1, 0.9, 1.5, 2.6, 3.7])[:, None]
 EIGHT = np.array(
-    [[-2.1, -0.6], [-1.5, -1.9], [-0.8, 0.9], [-0.3, -0.4], [0.7, 1.6], [1.2, -0.9], [1.9, 1.1], [2.8, 2.4]]
+    [[-1.7, -0.5], [-1.2, -1.5], [-0.6, 0.7], [-0.2, -0.3], [0.6, 1.3], [1.0, -0.7], [1.5, 0.9], [2.2, 1.9]]
 )
 ROWS = {1: NINE, 2: EIGHT}
 CONCENTRATION, SHRINKAGE, LOC = 1.5, 0.3, np.array([0.3, -0.2])
-LOC_COVARIANCE, SCALE = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([[3.0, 0.8], [0.8, 2.0]])
+LOC_COVARIANCE, SCALE = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([[4.0, 1.2], [1.2, 3.0]])
 FAMILIES = ["conjugate", "semiconjugate"]
 ENGINES = {
     "Gibbs": bg.Gibbs(draws=10_000, tune=500, thin=10, permutation="random"),

@@ -160,3 +160,21 @@ def test_chains_that_stay_near_different_optima_of_one_height_are_named():
         "chains stay near different optima (nearest optimum by chain: [0, 1, 0, 1])" in str(w) for w in result.warnings
     )
     assert result.modes()["chains"].tolist() == ["0, 2", "1, 3"]
+
+
+def test_chains_that_all_move_between_two_optima_are_no_failure():
+    """Each visits both about half the time: that their majorities differ by chance says nothing."""
+    mirror = bg.MixtureParameters(np.array([0.5, 0.5]), np.array([[-2.0], [2.0]]), np.array([[[1.0]], [[4.0]]]))
+    other = bg.MixtureParameters(np.array([0.5, 0.5]), np.array([[-2.0], [2.0]]), np.array([[[4.0]], [[1.0]]]))
+    rng = np.random.default_rng(1)
+    x = np.concatenate([half := rng.normal(2.0, 1.4, size=30), -half])
+    one, two = about(mirror, rng), about(other, rng)
+    swapped = rng.random((4, 300)) < 0.5
+    arrays = [
+        np.where(swapped.reshape(4, 300, *[1] * (a.ndim - 2)), b, a)
+        for a, b in zip(one.arrays, two.arrays, strict=True)
+    ]
+    result = result_of(bg.MixtureParameters(*arrays), bg.Observations.of(x), (mirror, other))
+    assert not any("different optima" in str(w) for w in result.warnings)
+    assert result.modes()["chains"].tolist() == ["", ""]
+    assert result.modes()["draws"].to_numpy() == pytest.approx([0.5, 0.5], abs=0.15)
