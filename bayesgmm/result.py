@@ -348,6 +348,7 @@ class MixtureResult:
             Labels are compared on so many rows, drawn by this seed.
         """
         one_of(method, "method", (*METHODS, "none"))
+        rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
         if not self._has_free_labels():
             return self
         if method == "none":
@@ -371,7 +372,6 @@ class MixtureResult:
         best = draws.reshaped((-1,))[int(stats["lp"].values.argmax())]
         reference = self.optimum.moved(data.origin, data.unit)
         pivots = MixtureParameters(*(np.stack(pair) for pair in zip(reference.arrays, best.arrays, strict=True)))
-        rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
         return relabelling(method, draws, pivots, data, self.model.covariance_type, rows, seed)
 
     def label_switching(self, *, rows: int = ALIGNMENT_ROWS, seed: int = 0) -> pd.DataFrame:
@@ -386,6 +386,7 @@ class MixtureResult:
         """
         import pandas as pd
 
+        rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
         if not self._has_free_labels():
             return pd.DataFrame(index=pd.Index([], name="method"))
         sampled = dataset(self.tree, "sample_stats")["label_order"].values

@@ -231,7 +231,7 @@ def one_draw_repeated(draws):
 BREAKS = {
     "as it is": lambda _: None,
     "two degrees of freedom more": with_hyperparameter("dof", lambda v: v + 2),
-    "two degrees of freedom less": with_hyperparameter("dof", lambda v: v - 2),
+    "three degrees of freedom less": with_hyperparameter("dof", lambda v: v - 3),
     "a scale that is halved": with_hyperparameter("scale", lambda v: v / 2),
     "a scale that is inverted": with_hyperparameter("scale", np.linalg.inv),
     "a concentration that is twice as high": with_hyperparameter("concentration", lambda v: 2 * v),

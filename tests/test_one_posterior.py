@@ -44,8 +44,9 @@ class Case:
     table : str
         Name of the fixture.
     model : MixtureModel
-        With concentration 2 or 3, at least d + 4 degrees of freedom and a scale near that of the groups, EM finds
-        one optimum, no component is ever empty, and every chain has an R-hat below 1.01, or `fit` would warn.
+        With concentration 2 or 5, at least d + 4 degrees of freedom and a scale near that of the groups, EM finds
+        one optimum, no component is ever empty, and R-hat is below 1.01 (or `fit` would warn). Customers have the
+        default prior, under which two such distinct groups do the same.
     thin : int
         Sweeps of Gibbs per draw.
     apart : int
