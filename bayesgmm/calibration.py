@@ -35,7 +35,7 @@ METHODS: dict[str, Engine] = {
     "em": EM(),
     "laplace": EM(uncertainty="laplace", draws=400),
     "bootstrap": EM(uncertainty="bootstrap", draws=200),
-    "gibbs": Gibbs(draws=250, tune=250, chains=4, thin=4),
+    "gibbs": Gibbs(draws=250, tune=150, chains=4, thin=4),
     "nuts": NUTS(draws=150, tune=150, chains=4, cores=1),
 }
 #: The method that maximises the likelihood.

@@ -49,6 +49,12 @@ def rng():
     return np.random.default_rng(20261122)
 
 
+def pytest_configure(config):
+    """Let whole numbers wrap round in silence where the loops that draw labels run as Python."""
+    if numba.config.DISABLE_JIT:
+        config.addinivalue_line("filterwarnings", "ignore:overflow encountered in scalar:RuntimeWarning")
+
+
 def pytest_collection_modifyitems(items):
     """Skip what is only bearable compiled, where coverage is taken of the loops as Python."""
     if numba.config.DISABLE_JIT:

@@ -115,3 +115,27 @@ def test_warnings_are_one_line_on_stderr(tmp_path):
 def test_version_and_help_say_what_there_is():
     assert run("--version").output.strip() == f"bayesgmm {bg.__version__}"
     assert all(word in run("--help").output for word in ("fit", "predict", "compare", "--install-completion"))
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
+def test_gibbs_and_approximations_are_asked_for_by_the_words_of_python(tmp_path, customers):
+    done = run("fit", CUSTOMERS, "-k", 2, "--engine", "gibbs", "--seed", 3, "--draws", 400, "-o", tmp_path / "g.nc")
+    assert done.exit_code == 0, done.output
+    result = bg.fit(customers, 2, engine=bg.Gibbs(draws=400), seed=3, progress=False)
+    assert np.array_equal(bg.load(tmp_path / "g.nc").predict_proba(), result.predict_proba())
+    options = ("--engine", "em", "--uncertainty", "laplace", "--seed", 3, "--draws", 100)
+    done = run("fit", CUSTOMERS, "-k", 2, *options, "-o", tmp_path / "l.nc")
+    assert "Laplace" in done.output
+    assert bg.load(tmp_path / "l.nc").engine == bg.EM(uncertainty="laplace", draws=100)
+
+
+def test_an_approximation_of_a_sampler_is_refused():
+    done = run("fit", CUSTOMERS, "-k", 2, "--engine", "gibbs", "--uncertainty", "bootstrap")
+    assert done.exit_code == 2
+    assert "is for --engine em" in done.output
+
+
+def test_comparison_can_take_gibbs(tmp_path):
+    done = run("compare", CUSTOMERS, "-k", 2, "--seed", 1, "--engine", "gibbs")
+    assert done.exit_code == 0, done.output
+    assert "Gibbs: 4" in done.output

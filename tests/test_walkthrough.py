@@ -1,6 +1,7 @@
 """Every path once, on a dozen rows: small enough to run uncompiled, where coverage sees the loops."""
 
 import warnings
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bayesgmm as bg
+from bayesgmm import estep
 from bayesgmm.cli import app
 from bayesgmm.parameters import COVARIANCE_TYPES
 
@@ -49,6 +51,37 @@ def test_every_prior_and_covariance_type_is_sampled(kind, prior, tmp_path):
     assert np.isfinite(result.memberships(TABLE.iloc[:3]).probability).all()
     result.save(tmp_path / "r.nc")
     assert np.array_equal(bg.load(tmp_path / "r.nc").predict(), result.predict())
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("prior", [none, semiconjugate], ids=["default", "semi"])
+def test_every_prior_and_covariance_type_is_swept(kind, prior, monkeypatch):
+    engine = bg.Gibbs(draws=6, tune=2, chains=2, thin=2, permutation="random", label_every=3)
+    model = bg.MixtureModel(2, kind, prior(kind))
+    whole = bg.fit(TABLE, model, engine=engine, seed=1, progress=True)
+    weighted = bg.fit(TABLE, model, engine=replace(engine, label_every=0), sample_weight=30 - np.arange(14), seed=1)
+    monkeypatch.setattr(estep, "CHUNK_ROWS", 5)
+    parts = bg.fit(TABLE, model, engine=engine, seed=1, progress=False)
+    for result in (whole, weighted, parts):
+        assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
+    assert (whole.tree["allocation"]["labels"].values == parts.tree["allocation"]["labels"].values).mean() > 0.9
+    assert len(whole.label_switching()) == 4
+    assert len(whole.modes()) > 0
+
+
+@pytest.mark.parametrize("word", ["laplace", "bootstrap"])
+def test_every_approximation_is_drawn(word):
+    result = bg.fit(TABLE, 2, engine=bg.EM(n_init=2, uncertainty=word, draws=20), seed=1)
+    assert (result.memberships().upper >= result.memberships().lower).all()
+    assert word[:5].lower() in result.kind.lower().replace("weighted-likelihood ", "")
+
+
+def test_calibration_of_every_engine_is_counted():
+    model = bg.MixtureModel(2, prior=bg.ConjugatePrior(2, 0, 0.2, 5, 3))
+    engines = {"ml": "em-ml", "mode": bg.EM(n_init=1), "gibbs": bg.Gibbs(draws=8, tune=4, chains=1), "nuts": TINY}
+    found = bg.calibrate(model, 10, engines=engines, replicates=2, seed=1, workers=1)
+    assert list(found.memberships.index) == list(engines)
+    assert list(found.coverage.index) == ["gibbs", "nuts"]
 
 
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
