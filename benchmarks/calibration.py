@@ -73,6 +73,17 @@ def membership_calibration(quick: bool) -> Table:
     return Table("membership_calibration", title, rows)
 
 
+def few_draws(quick: bool) -> Table:
+    """Show what single, short chains do to the coverage of intervals."""
+    model = bg.MixtureModel(2, prior=prior_of("conjugate", 1))
+    chains = {f"1 chain x {draws}": bg.Gibbs(draws=draws, tune=250, chains=1) for draws in (50, 200)}
+    number = 10 if quick else 500
+    found = bg.calibrate(model, 100, engines=chains | {"4 chains x 250, thinned": "gibbs"}, replicates=number, seed=3)
+    columns = ("memberships", "memberships_se", "parameters", "parameters_se")
+    rows = [{"form": name, **{c: float(row[c]) for c in columns}} for name, row in found.coverage.iterrows()]
+    return Table("few_draws", f"Coverage of 90 % intervals by Gibbs, {number} data sets of 100 rows", rows)
+
+
 def _scores(n: int, name: str, found: bg.Calibration) -> dict[str, Any]:
     said, apart = found.memberships.loc[name], found.reliability.loc[name]
     covered = found.coverage.loc[name] if name in found.coverage.index else {}

@@ -31,6 +31,7 @@ TABLES = {
     "relabelling": relabelling.table,
     "sbc": calibration.sbc,
     "membership_calibration": calibration.membership_calibration,
+    "few_draws": calibration.few_draws,
 }
 
 
