@@ -126,7 +126,7 @@ def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
     said = []
     if "rise_to_come" in facts:
         said.append(
-            f"EM stopped after max_iter iterations with the log posterior still rising (about "
+            f"EM stopped after max_iter={facts['max_iter']:.0f} iterations with the log posterior still rising (about "
             f"{facts['rise_to_come']:.2g} nats to come); raise max_iter, or ask for fewer components if they overlap"
         )
     if facts.get("k_hat", 0.0) > LARGEST_K_HAT:

@@ -114,7 +114,7 @@ class EM:
             climbs = polished(climbs, best, data, prior, self.stopping)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
         settled = bool(climbs.converged[best])
-        unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best])}
+        unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
         approximation = self._approximation(optima, data, prior, rng)
         drawn, log_posterior = approximation.parameters.reshaped((1, -1)), approximation.log_posterior[None]
         return Draws(

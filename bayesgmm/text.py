@@ -71,7 +71,8 @@ def verdict(result: MixtureResult) -> str:
     """Return one sentence: whether the numbers can be used."""
     if result.kind != "posterior":
         settled = bool(result.tree.attrs["converged"])
-        return " ".join([*(["EM converged."] if settled else []), *(f"{doubt}." for doubt in result.warnings)])
+        said = "EM converged." if settled else "EM did NOT converge."
+        return " ".join([said, *(f"{doubt}." for doubt in result.warnings)])
     said = result.warnings
     if said:
         return "Do NOT trust these draws yet: " + "; ".join(str(warning) for warning in said) + "."

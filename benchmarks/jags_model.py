@@ -67,10 +67,10 @@ def sample(task: Task, seed: int) -> Sampled:
 
 def _run(folder: Path, commands: list[str]) -> tuple[str, float]:
     """Run a script and return what was printed, and the CPU seconds."""
-    (folder / "script").write_text("\n".join([*commands, "exit", ""]))
+    (folder / "run.cmd").write_text("\n".join([*commands, "exit", ""]))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        ["jags", "script"], cwd=folder, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False
+        ["jags", "run.cmd"], cwd=folder, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode or "rror" in done.stdout + done.stderr:
@@ -85,16 +85,16 @@ def _written(folder: Path, task: Task, seed: int) -> list[str]:
     text = MODEL
     for word, meaning in (MANY if d > 1 else ONE).items():
         text = text.replace(word, meaning)
-    (folder / "model").write_text(text)
+    (folder / "mixture.bug").write_text(text)
     given = {"n": n, "k": len(prior.dof), "x": x, "zero": np.zeros(d), "concentration": prior.concentration}
     names = "loc", "shrinkage", "dof", "scale"
     given |= {name: getattr(prior, name) for name in names} | ({"d": d} if d > 1 else {})
-    (folder / "data").write_text(_dumped(given))
+    (folder / "data.R").write_text(_dumped(given))
     rng = np.random.default_rng(seed)
-    commands = ["model in model", "data in data", f"compile, nchains({task.chains})"]
+    commands = ["model in mixture.bug", "data in data.R", f"compile, nchains({task.chains})"]
     for chain, start in enumerate(task.started(seed), 1):
-        (folder / f"start{chain}").write_text(_dumped(_start(task, start, rng)))
-        commands.append(f"parameters in start{chain}, chain({chain})")
+        (folder / f"start{chain}.R").write_text(_dumped(_start(task, start, rng)))
+        commands.append(f"parameters in start{chain}.R, chain({chain})")
     return [*commands, "initialize"]
 
 

@@ -257,9 +257,9 @@ def judged(reference, run):
     group, name, statistic = (reference.index.get_level_values(level) for level in range(3))
     unit = reference["value"].xs("sd", level=2).reindex(reference.index.droplevel(2)).to_numpy()
     heavy = (statistic == "sd") & name.str.startswith("covariance")
-    tolerated = np.where(
-        group == "membership", statistic.map(OFF_IN_MEMBERSHIP), unit * statistic.map(OFF) * (1 + heavy)
-    )
+    tolerated = unit * statistic.map(OFF) * (1 + heavy)
+    tolerated = np.where(group == "share", np.maximum(tolerated, NEGLIGIBLE), tolerated)
+    tolerated = np.where(group == "membership", statistic.map(OFF_IN_MEMBERSHIP), tolerated)
     # The 5 % quantile of a membership that is mostly near 0 or near 1 lies where there are few draws: its standard
     # error, up to 0.02 here, is no smaller than what is tolerated. A mean has no such excuse.
     beyond = np.where((group == "membership") & (statistic == "mean"), 0.0, BEYOND)
