@@ -1,21 +1,35 @@
-"""Climbs of EM: from a grid of starting values, all advancing together, one pass over the data for all."""
+"""Climbs of EM: from a grid of starting values, compiled, or chunk by chunk with one pass over the data for all."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numba
 import numpy as np
 from jaxtyping import Float
 
+from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.data import Observations
+from bayesgmm.kernels.climb import (
+    COLLAPSED,
+    CONVERGED,
+    GOES_ON,
+    is_lost,
+    log_prior,
+    run_iterations,
+    set_mode,
+    take_stock,
+)
+from bayesgmm.kernels.conditionals import write_factors
 from bayesgmm.parameters import MixtureParameters
+from bayesgmm.priors import ConjugatePrior, as_arrays
+from bayesgmm.priors.densities import factorised
 
-#: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
-NARROWEST = 1e-10
-#: so has one whose width, given its other features, is no more than rounding of its own spread.
-FLATTEST = 1e-7
+#: Evaluations for which there is room at a time.
+STRETCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,8 @@ class Climbs:
         Whether it met the tolerance; whether a component lost its width.
     iterations : int array (start,)
         Updates made.
-    history : list of dict
-        Per iteration: the starts that were active, and what is kept of them.
+    traces : list of dict
+        What is kept of each start, by iteration.
     """
 
     parameters: MixtureParameters
@@ -61,13 +75,37 @@ class Climbs:
     converged: np.ndarray
     collapsed: np.ndarray
     iterations: np.ndarray
-    history: list[dict[str, Any]]
+    traces: list[dict[str, np.ndarray]]
 
-    def trace_of(self, start: int) -> dict[str, np.ndarray]:
-        """Return what was kept of one start, by iteration."""
-        kept = [(step, int(np.searchsorted(step["active"], start))) for step in self.history if start in step["active"]]
-        names = [name for name in self.history[0] if name != "active"]
-        return {name: np.stack([step[name][at] for step, at in kept]) for name in names}
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Climber:
+    """One start under way.
+
+    Attributes
+    ----------
+    current, sound : tuple of array
+        Weights (k), means (k, d) and covariances (k, d, d): to be evaluated next, and evaluated last.
+    progress : array (3,)
+        Log posterior up to a constant, its last gain, and the rise estimated to be still to come.
+    trace : list of tuple of array
+        Log posterior, and parameters if asked for, of each stretch of iterations.
+    """
+
+    current: tuple[np.ndarray, ...]
+    sound: tuple[np.ndarray, ...]
+    progress: np.ndarray
+    trace: list[tuple[np.ndarray, ...]]
+
+    @classmethod
+    def at(cls, start: MixtureParameters) -> Climber:
+        """Stand at a starting value."""
+        current, sound = (tuple(np.array(a, order="C") for a in start.arrays) for _ in range(2))
+        return cls(current, sound, np.array([-np.inf, np.nan, np.inf]), [])
+
+    def note(self, log_posterior: np.ndarray, kept: tuple[np.ndarray, ...], number: int) -> None:
+        """Keep what was written of so many iterations."""
+        self.trace.append(tuple(array[:number].copy() for array in (log_posterior, *kept)))
 
 
 def climb(first: MixtureParameters, data: Observations, prior: Any, rule: Stopping, weights: Any = None) -> Climbs:
@@ -75,66 +113,162 @@ def climb(first: MixtureParameters, data: Observations, prior: Any, rule: Stoppi
 
     ``weights (start, n)``, where given, stand for the row weights: other ones for each start.
     """
-    kind, n = prior.covariance_type, len(first.weights)
-    end = MixtureParameters(first.weights.copy(), first.means.copy(), first.covariances.copy())
-    values, gains, remaining = np.full(n, -np.inf), np.full(n, np.nan), np.full(n, np.inf)
-    converged, collapsed, iterations = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, int)
-    active, params, history = np.arange(n), first, []
-    for iteration in range(rule.max_iter + 1):
-        white = estep.whiten(params, kind)
-        lost = white.singular | (narrow(white, params) if not prior.is_proper else False)
-        if lost.any():
-            collapsed[active[lost]] = True
-            active, params = active[~lost], params[~lost]
-            white = estep.whiten(params, kind)
-        if active.size == 0:
-            break
-        own = None if weights is None else weights[active]
-        expected = estep.expect(white, data, params.grid, own)
-        now = expected.log_likelihood + prior.log_density(params)
-        history.append(_kept(active, now, params, rule))
-        for whole, part in zip(end.arrays, params.arrays, strict=True):
-            whole[active] = part
-        iterations[active] = iteration
-        gain = now - values[active]
-        remaining[active] = rise_to_come(gain, gains[active])
-        gains[active], values[active] = gain, now
-        done = (remaining[active] <= rule.tol * np.abs(now)) & (rule.tol > 0)
-        converged[active[done]] = True
-        active, stats = active[~done], expected.stats
-        if active.size == 0 or iteration == rule.max_iter:
-            break
-        params = prior.updated(_only(stats, ~done)).mode()
-    return Climbs(end, values, remaining, converged, collapsed, iterations, history)
+    climbers = [Climber.at(first[start]) for start in range(len(first.weights))]
+    problem = Problem.of(data, prior, rule)
+    work = data.values.size * first.n_components
+    serial = len(data) <= estep.CHUNK_ROWS or (numba.get_num_threads() == 1 and work < estep.SERIAL_WORK * 50)
+    ends = (climb_compiled if serial else climb_together)(climbers, problem, weights)
+    end = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.sound for c in climbers), strict=True)))
+    reached = np.array([c.progress[0] for c in climbers])
+    sound = np.isfinite(reached)
+    constant = np.zeros(len(reached))
+    if sound.any() and prior.is_proper:
+        constant[sound] = prior.log_density(end[sound]) - problem.log_prior(end[sound])
+    traces = []
+    for at, climber in enumerate(climbers):
+        joined = [np.concatenate(arrays) for arrays in zip(*climber.trace, strict=True)]
+        names = ("log_posterior", "weights", "means", "covariances")
+        trace = dict(zip(names, joined, strict=True)) if rule.trace == "parameters" else {names[0]: joined[0]}
+        traces.append(trace | {"log_posterior": trace["log_posterior"] + constant[at]})
+    return Climbs(
+        end,
+        reached + constant,
+        np.array([c.progress[2] for c in climbers]),
+        np.array([end == CONVERGED for end, _ in ends]),
+        np.array([end == COLLAPSED for end, _ in ends]),
+        np.array([max(evaluations - 1, 0) for _, evaluations in ends]),
+        traces,
+    )
 
 
-def rise_to_come(gain: Float[np.ndarray, " start"], before: Float[np.ndarray, " start"]) -> Float[np.ndarray, " start"]:
-    """Return Aitken's estimate of what further iterations will add, at least the last gain itself.
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """What is climbed, as the compiled steps read it.
 
-    Böhning, D. et al. (1994), doi:10.1007/BF01720593: gains shrink by a constant rate near the optimum.
+    Attributes
+    ----------
+    data : Observations
+        Rows, as seen.
+    rule : Stopping
+        When a climb ends.
+    hyperparameters : tuple
+        Of the prior.
+    mean_factors : array (k, d, d)
+        Precision factors of the means' prior covariance, where it is semi-conjugate.
+    is_flat, is_diagonal : bool
+        Whether the prior is flat, and covariances diagonal.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = gain / before
-        tail = gain * rate / (1 - rate)
-    return np.where(np.isfinite(tail) & (rate > 0) & (rate < 1), np.maximum(tail, gain), np.abs(gain))
+
+    data: Observations
+    rule: Stopping
+    hyperparameters: tuple[Any, ...]
+    mean_factors: np.ndarray
+    is_flat: bool
+    is_diagonal: bool
+
+    @classmethod
+    def of(cls, data: Observations, prior: Any, rule: Stopping) -> Problem:
+        """Write out the prior."""
+        none = np.empty((0, 0, 0))
+        factors = none if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
+        diagonal = cov.is_diagonal(prior.covariance_type)
+        return cls(data, rule, as_arrays(prior), np.ascontiguousarray(factors), not prior.is_proper, diagonal)
+
+    def factors(self, parameters: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the constants (k) and factors that the pass reads."""
+        weights, means, covariances = parameters
+        constants, factors = np.empty(weights.shape), np.zeros(means.shape if self.is_diagonal else covariances.shape)
+        write_factors(weights, covariances, constants, factors)
+        return constants, factors
+
+    def log_prior(self, parameters: MixtureParameters) -> Float[np.ndarray, " start"]:
+        """Return the log prior density, up to a constant, of a grid (start,)."""
+        each = zip(*parameters.arrays, strict=True)
+        return np.array([log_prior(self.hyperparameters, self.mean_factors, *p[:2], self.factors(p)[1]) for p in each])
+
+    def room(self, k: int, d: int, iterations: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Return room for the log posterior and, if they are traced, the parameters of so many iterations."""
+        traced = iterations if self.rule.trace == "parameters" else 0
+        return np.empty(iterations), (np.empty((traced, k)), np.empty((traced, k, d)), np.empty((traced, k, d, d)))
 
 
-def narrow(white: estep.Whitened, params: MixtureParameters) -> np.ndarray:
-    """Return which grid values have a component narrower than `NARROWEST`, or flatter than `FLATTEST`."""
-    factors = white.factors
-    precise = factors if factors.ndim == 3 else np.diagonal(factors, axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore"):
-        deviations = np.sqrt(np.diagonal(params.covariances, axis1=-2, axis2=-1))
-        return ((precise > 1 / NARROWEST) | (precise * deviations > 1 / FLATTEST)).any(axis=(1, 2))
+def climb_compiled(climbers: list[Climber], problem: Problem, weights: Any) -> list[tuple[int, int]]:
+    """Climb from each start by itself, as many at a time as there are threads."""
+    data, rule = problem.data, problem.rule
+    seen = data.origin, 1 / data.unit
+    k, d = climbers[0].current[1].shape
+    shape = (1, k, d) if problem.is_diagonal else (1, k, d, d)
+    chunks = -(-len(data) // estep.CHUNK_ROWS)
+
+    def climb_one(at: int) -> tuple[int, int]:
+        climber, v = climbers[at], (data.sample_weight if weights is None else weights[at])[None]
+        end, evaluations = GOES_ON, 0
+        while evaluations <= rule.max_iter:
+            room = min(STRETCH, rule.max_iter + 1 - evaluations)
+            log_posterior, kept = problem.room(k, d, room)
+            end, made = run_iterations(
+                data.values, v, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat,
+                estep.CHUNK_ROWS, room, evaluations + room > rule.max_iter, rule.tol,
+                climber.current, climber.sound, climber.progress, log_posterior, kept,
+                np.zeros(shape), np.zeros((chunks, *shape)),
+            )  # fmt: skip
+            climber.note(log_posterior, kept, made)
+            evaluations += made
+            if end in (CONVERGED, COLLAPSED):
+                return end, evaluations
+        return end, evaluations
+
+    threads = min(len(climbers), numba.get_num_threads())
+    if threads == 1 or data.values.size * k * len(climbers) < estep.SERIAL_WORK:
+        return [climb_one(at) for at in range(len(climbers))]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(climb_one, range(len(climbers))))
 
 
-def _only(stats: Any, which: np.ndarray) -> Any:
-    """Return the statistics of some starts."""
-    return type(stats)(stats.about[which], stats.counts[which], stats.first[which], stats.second[which])
+def climb_together(climbers: list[Climber], problem: Problem, weights: Any) -> list[tuple[int, int]]:
+    """Climb from all starts at once: one pass over the rows serves all that are still under way."""
+    rule, data = problem.rule, problem.data
+    k, d = climbers[0].current[1].shape
+    ends = [(GOES_ON, 0)] * len(climbers)
+    active = list(range(len(climbers)))
+    for iteration in range(rule.max_iter + 1):
+        factored = [problem.factors(climbers[at].current) for at in active]
+        lost = [
+            bool(is_lost(problem.is_flat, *factors, climbers[at].current[0], climbers[at].current[2]))
+            for at, factors in zip(active, factored, strict=True)
+        ]
+        for at, gone in zip(active, lost, strict=True):
+            if gone:
+                ends[at] = COLLAPSED, iteration
+        factored = [factors for factors, gone in zip(factored, lost, strict=True) if not gone]
+        active = [at for at, gone in zip(active, lost, strict=True) if not gone]
+        if not active:
+            break
+        constants, factors = (np.stack(arrays) for arrays in zip(*factored, strict=True))
+        means = np.stack([climbers[at].current[1] for at in active])
+        white = estep.Whitened(constants, means, factors, np.zeros(len(active), bool))
+        expected = estep.expect(white, data, (len(active),), None if weights is None else weights[active])
+        going = []
+        for g, at in enumerate(active):
+            climber, stats = climbers[at], expected.stats
+            prior = problem.hyperparameters, problem.mean_factors
+            now = expected.log_likelihood[g] + log_prior(*prior, climber.current[0], means[g], factors[g])
+            log_posterior, kept = problem.room(k, d, 1)
+            log_posterior[0] = now
+            for target, traced, value in zip(climber.sound, kept, climber.current, strict=True):
+                target[:], traced[:1] = value, value
+            climber.note(log_posterior, kept, 1)
+            ends[at] = GOES_ON, iteration + 1
+            if take_stock(now, rule.tol, climber.progress):
+                ends[at] = CONVERGED, iteration + 1
+            elif iteration < rule.max_iter:
+                going.append(at)
+                sums = stats.about[g], stats.counts[g], stats.first[g], _as_summed(stats.second[g], problem.is_diagonal)
+                set_mode(problem.hyperparameters, *sums, *climber.current)
+        active = going
+    return ends
 
 
-def _kept(active: np.ndarray, now: np.ndarray, params: MixtureParameters, rule: Stopping) -> dict[str, Any]:
-    kept = {"active": active, "log_posterior": now}
-    if rule.trace == "parameters":
-        kept |= {"weights": params.weights, "means": params.means, "covariances": params.covariances}
-    return kept
+def _as_summed(second: np.ndarray, is_diagonal: bool) -> np.ndarray:
+    """Return second moments as the pass sums them: of diagonal covariances the diagonals alone."""
+    return np.ascontiguousarray(np.diagonal(second, axis1=-2, axis2=-1)) if is_diagonal else second

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
 from bayesgmm import covariance as cov
+from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.climbs import Climbs, Stopping, climb
 from bayesgmm.data import Observations
@@ -27,6 +28,8 @@ POLISH, POLISH_ITERATIONS = 1e-5, 100
 #: Each start is the best of so many candidates per component, and at most so many, after a short run
 #: of so many iterations (small EM, Biernacki et al. 2003, doi:10.1016/S0167-9473(02)00163-9).
 CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
+#: Candidates whose log densities of about so many rows differ by less on average are alike.
+ROWS_COMPARED, ALIKE = 200, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class EM:
             log_posterior,
             log_posterior - prior.log_density(drawn),
             optima,
-            trace=climbs.trace_of(best),
+            trace=climbs.traces[best],
             converged=settled,
             kind=approximation.kind,
             facts={**approximation.facts, **unsettled},
@@ -153,8 +156,26 @@ class EM:
         short = climb(first, sample, prior, Stopping(SHORT_RUN, 0.0))
         value = np.where(short.collapsed, -np.inf, short.log_posterior).reshape(self.n_init, -1)
         winners = np.arange(self.n_init) * value.shape[1] + value.argmax(axis=1)
+        some = sample.taken(np.arange(0, len(sample), max(1, len(sample) // ROWS_COMPARED)))
+        seen = estep.log_densities(short.parameters, some, prior.covariance_type)
         # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.
-        return short.parameters[winners]
+        return short.parameters[varied(winners, value.ravel(), seen)]
+
+
+def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarray, "candidate n"]) -> np.ndarray:
+    """Return the winners, those of the later half that repeat an earlier one replaced by the best unlike all.
+
+    Candidates are alike if they give the rows the same densities, whatever their labels. Else the winners of all
+    tournaments might lead to one of two optima that are equally high, and the other would never be seen.
+    """
+    kept, apart = [], np.full(len(value), np.inf)
+    for at, winner in enumerate(winners):
+        chosen = winner
+        if at >= len(winners) / 2 and apart[winner] <= ALIKE and (apart > ALIKE).any():
+            chosen = np.where(apart > ALIKE, value, -np.inf).argmax()
+        kept.append(chosen)
+        apart = np.minimum(apart, np.abs(log_densities - log_densities[chosen]).mean(axis=1))
+    return np.array(kept)
 
 
 def polished(climbs: Climbs, best: int, data: Observations, prior: Any, rule: Stopping) -> Climbs:
@@ -166,8 +187,9 @@ def polished(climbs: Climbs, best: int, data: Observations, prior: Any, rule: St
     climbs.log_posterior[best] = last.log_posterior[0]
     climbs.iterations[best] += last.iterations[0]
     # The first state of the second climb is the last of the first.
-    later = [step | {"active": np.array([best])} for step in last.history[1:]]
-    return replace(climbs, history=climbs.history + later)
+    for name, values in last.traces[0].items():
+        climbs.traces[best][name] = np.concatenate([climbs.traces[best][name], values[1:]])
+    return climbs
 
 
 def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 
 from bayesgmm import covariance as cov
 from bayesgmm.data import Observations
-from bayesgmm.kernels.allocation import allocate_rows
-from bayesgmm.kernels.passes import expect_rows, respond_rows
+from bayesgmm.kernels.allocation import allocate_chunks
+from bayesgmm.kernels.passes import expect_chunks, respond_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
@@ -24,6 +24,8 @@ from bayesgmm.suffstats import Expectation, SufficientStatistics
 Totals = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 #: Rows of one chunk of a pass. It depends on nothing, so sums are the same for any number of threads.
 CHUNK_ROWS = 32_768
+#: Chunks in a group, within which sums are folded at once: a power of two, so that the tree of sums is the same.
+GROUP_CHUNKS = 16
 #: Rows times features times components times parameter values below which threads cost more than they give.
 SERIAL_WORK = 2_000_000
 
@@ -99,11 +101,12 @@ def expect(white: Whitened, data: Observations, grid: tuple[int, ...], weights: 
     """
     v = data.sample_weight[None] if weights is None else weights
 
-    def expect_chunk(start: int, stop: int, totals: Totals) -> None:
-        seen = data.values, v, data.origin, 1 / data.unit
-        expect_rows(*seen, *white.arrays, start, stop, *totals, np.empty(0))
+    seen = data.values, v, data.origin, 1 / data.unit
 
-    return _total(white, data, grid, expect_chunk)
+    def expect_part(start: int, stop: int, totals: Totals) -> None:
+        expect_chunks(*seen, *white.arrays, start, stop, CHUNK_ROWS, *totals)
+
+    return _total(white, data, grid, expect_part)
 
 
 def allocate(
@@ -129,25 +132,34 @@ def allocate(
         Receives the label of each row.
     """
     kept = np.empty((0, 0), np.int32) if labels is None else labels
+    seen = data.values, data.sample_weight, data.origin, 1 / data.unit
 
-    def allocate_chunk(start: int, stop: int, totals: Totals) -> None:
-        seen = data.values, data.sample_weight, data.origin, 1 / data.unit
-        allocate_rows(*seen, *white.arrays, keys, start, stop, *totals, kept[:, start:stop])
+    def allocate_part(start: int, stop: int, totals: Totals) -> None:
+        allocate_chunks(*seen, *white.arrays, keys, start, stop, CHUNK_ROWS, *totals, kept)
 
-    return _total(white, data, grid, allocate_chunk)
+    return _total(white, data, grid, allocate_part)
 
 
-def _total(white: Whitened, data: Observations, grid: tuple[int, ...], one_chunk: Callable[..., None]) -> Expectation:
+def _total(white: Whitened, data: Observations, grid: tuple[int, ...], one_part: Callable[..., None]) -> Expectation:
     """Add up what a compiled pass writes for each chunk of rows."""
     g, k, d = white.means.shape
 
-    def of_chunk(start: int, stop: int) -> Expectation:
-        log_likelihood, counts = np.zeros(g), np.zeros((g, k))
-        first, second = np.zeros((g, k, d)), np.zeros(white.factors.shape)
-        one_chunk(start, stop, (log_likelihood, counts, first, second))
+    def of_group(start: int, stop: int) -> Expectation:
+        chunks = -(-(stop - start) // CHUNK_ROWS)
+        totals = tuple(np.zeros((chunks, *shape)) for shape in ((g,), (g, k), (g, k, d), white.factors.shape))
+        threads = 1 if (stop - start) * d * g * k < SERIAL_WORK else min(numba.get_num_threads(), chunks)
+        if threads == 1:
+            one_part(start, stop, totals)
+        else:
+            bounds = range(start, stop, CHUNK_ROWS)
+            parts = [tuple(array[c : c + 1] for array in totals) for c in range(chunks)]
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda at, part: one_part(at, min(at + CHUNK_ROWS, stop), part), bounds, parts))
+        log_likelihood, counts, first, second = (pairwise(array) for array in totals)
         return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 
-    total = summed(chunks(of_chunk, len(data), work=data.values.size * g * k))
+    rows = CHUNK_ROWS * GROUP_CHUNKS
+    total = summed(of_group(start, min(start + rows, len(data))) for start in range(0, len(data), rows))
     stats = total.stats
     return Expectation(
         total.log_likelihood.reshape(grid),
@@ -167,15 +179,13 @@ def _symmetric(second: np.ndarray, d: int) -> Float[np.ndarray, "g k d d"]:
     return second + np.swapaxes(np.tril(second, -1), -1, -2)
 
 
-def chunks[T](function: Callable[[int, int], T], n: int, work: int) -> Iterator[T]:
-    """Yield ``function(start, stop)`` over fixed chunks of n rows, in order, on numba's number of threads."""
-    bounds = [(start, min(start + CHUNK_ROWS, n)) for start in range(0, n, CHUNK_ROWS)]
-    threads = min(numba.get_num_threads(), len(bounds))
-    if threads == 1 or work < SERIAL_WORK:
-        yield from (function(*b) for b in bounds)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda b: function(*b), bounds)
+def pairwise(parts: np.ndarray) -> np.ndarray:
+    """Add up the entries of an array as `summed` does: neighbours, then neighbours of those."""
+    while len(parts) > 1:
+        even = len(parts) // 2 * 2
+        pairs = parts[0:even:2] + parts[1:even:2]
+        parts = np.concatenate([pairs, parts[even:]]) if even < len(parts) else pairs
+    return parts[0]
 
 
 def summed(parts: Iterator[Expectation]) -> Expectation:

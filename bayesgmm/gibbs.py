@@ -20,8 +20,8 @@ from bayesgmm.errors import DataError, ModelError
 from bayesgmm.kernels.conditionals import draw_parameters, write_factors
 from bayesgmm.kernels.gibbs import keep_state, permute, run_sweeps
 from bayesgmm.kernels.uniforms import child_key
-from bayesgmm.parameters import COVARIANCE_TYPES, Draws, MixtureParameters
-from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior, is_exchangeable
+from bayesgmm.parameters import Draws, MixtureParameters
+from bayesgmm.priors import Prior, SeparationPrior, as_arrays, is_exchangeable
 from bayesgmm.starts import Starts, refuse_flat
 
 #: Draws that are made before progress is reported.
@@ -135,13 +135,7 @@ class Problem:
     @property
     def hyperparameters(self) -> tuple[Any, ...]:
         """The prior as the compiled draws read it."""
-        prior, none = self.prior, np.empty((0, 0, 0))
-        is_conjugate = isinstance(prior, ConjugatePrior)
-        shrinkage = prior.shrinkage if is_conjugate else np.empty(0)
-        spread = none if is_conjugate else prior.loc_covariance
-        kind = COVARIANCE_TYPES.index(prior.covariance_type)
-        given = (prior.concentration, prior.loc, shrinkage, spread, prior.dof, prior.scale)
-        return kind, is_conjugate, *(np.ascontiguousarray(values) for values in given)
+        return as_arrays(self.prior)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,28 @@ def cpu_seconds(function: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
+def wall_seconds(function: Callable[[], Any]) -> float:
+    """Return the seconds that pass during a call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def extra_memory(function: Callable[[], Any]) -> float:
+    """Return the megabytes that a call holds, at its peak, beyond what was held before; numba's arrays included."""
+    with open("/proc/self/status") as status:
+        before = _field(status.read(), "VmRSS")
+    with open("/proc/self/clear_refs", "w") as clear:
+        clear.write("5")  # The peak is counted from here.
+    function()
+    with open("/proc/self/status") as status:
+        return (_field(status.read(), "VmHWM") - before) / 1024
+
+
+def _field(status: str, name: str) -> int:
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
+
+
 def interleaved(
     contenders: Mapping[str, Callable[[], dict[str, float] | float]], repeats: int
 ) -> dict[str, list[dict[str, float]]]:

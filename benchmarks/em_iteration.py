@@ -1,57 +1,132 @@
-"""One EM iteration beside scikit-learn's, from the same start."""
+"""One EM iteration beside those of scikit-learn, oneDAL and JAX, from the same start."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 
+from bayesgmm import datasets
 from bayesgmm.climbs import climb
 from bayesgmm.data import Observations
 from bayesgmm.em import EM
+from bayesgmm.initialize import candidates
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior
-from benchmarks.clock import cpu_seconds, interleaved, medians
+from benchmarks.clock import cpu_seconds, extra_memory, interleaved, medians, wall_seconds
 from benchmarks.report import Table, installed
 
-#: Rows, features, components; the ratio aimed at; how many iterations a long run has more than a short one.
+#: Rows, features, components; ratios aimed at, to scikit-learn and to oneDAL; how many iterations more a long run has.
 CASES = [
-    ((1_000_000, 2, 5), 20, 4),
-    ((100_000, 10, 10), 8, 8),
-    ((100_000, 50, 20), 4, 2),
-    ((10_000, 2, 3), None, 100),
-    ((100_000, 2, 5), None, 20),
-    ((20_000, 100, 10), None, 4),
+    ((10_000, 2, 3), (45, 3.5), 100),
+    ((100_000, 2, 5), (50, 3.8), 20),
+    ((1_000_000, 2, 5), (50, 3.8), 4),
+    ((100_000, 10, 10), (14, 4.3), 8),
+    ((1_000_000, 10, 10), (20, 4.3), 2),
+    ((100_000, 50, 20), (5.5, 2.1), 2),
+    ((20_000, 100, 10), (3.3, 2.1), 4),
 ]
 #: Iterations of the short run: what every run pays once is then in both.
 SHORT = 2
-#: How far, relative to its size, the two log-likelihoods may be apart.
+#: How far, relative to its size, two log-likelihoods may be apart.
 SAME = 1e-9
 
 
 def table(quick: bool) -> Table:
-    """Time an iteration of both for every size of data."""
-    if installed("scikit-learn") is None:
-        return Table("em_iteration", "", [], ["em_iteration is skipped: scikit-learn is not installed"])
-    rows = [_row((n // 10 if quick else n, d, k), target, more, 3 if quick else 5) for (n, d, k), target, more in CASES]
-    return Table("em_iteration", "One EM iteration: marginal CPU milliseconds, one thread, float64", rows)
+    """Time an iteration of every contender for every size of data."""
+    present = {name: run for name, (package, run) in CONTENDERS.items() if package is None or installed(package)}
+    notes = [
+        f"{name} is skipped: {package} is not installed"
+        for name, (package, _) in CONTENDERS.items()
+        if name not in present
+    ]
+    rows = [
+        _row((n // 10 if quick else n, d, k), targets, more, 3 if quick else 5, present)
+        for (n, d, k), targets, more in CASES
+    ]
+    return Table("em_iteration", "One EM iteration: marginal CPU milliseconds, one thread, float64", rows, notes)
 
 
-def _row(size: tuple[int, int, int], target: float | None, more: int, repeats: int) -> dict[str, Any]:
+def _row(size: tuple[int, int, int], targets: tuple[float, float], more: int, repeats: int, present: Any) -> dict:
     x, start = problem(*size)
-    runs = {"bayesgmm": partial(of_bayesgmm, x, start), "scikit-learn": partial(of_sklearn, x, start)}
-    refuse_disagreement({name: run(SHORT).log_likelihood() for name, run in runs.items()}, size)
+    runs = {name: partial(run, x, start) for name, run in present.items()}
+    refuse_disagreement({name: run(SHORT)() for name, run in runs.items()}, size)
     contenders = {
         f"{name}, {m}": partial(cpu_seconds, partial(run, m))
         for m in (SHORT, SHORT + more)
         for name, run in runs.items()
     }
     measured = {name: medians(m)["seconds"] for name, m in interleaved(contenders, repeats).items()}
-    ours, theirs = (1e3 * (measured[f"{name}, {SHORT + more}"] - measured[f"{name}, {SHORT}"]) / more for name in runs)
+    each = {name: 1e3 * (measured[f"{name}, {SHORT + more}"] - measured[f"{name}, {SHORT}"]) / more for name in runs}
     n, d, k = size
-    return {"n": n, "d": d, "k": k, "bayesgmm_ms": ours, "sklearn_ms": theirs, "ratio": theirs / ours, "target": target}
+    flops = n * k * (2 * d * (d + 1) + 4 * d)  # Multiplications and additions of both triangles, nothing else.
+    row = {"n": n, "d": d, "k": k, **{f"{name}_ms": each.get(name) for name in CONTENDERS}}
+    for peer, target in zip(("sklearn", "onedal"), targets, strict=True):
+        row |= {f"over_{peer}": each[peer] / each["bayesgmm"] if peer in each else None, f"{peer}_target": target}
+    row["of_dgemm"] = flops / (each["bayesgmm"] / 1e3) / dgemm_rate()
+    row["extra_mb"] = extra_memory(partial(runs["bayesgmm"], SHORT))
+    return row
+
+
+def dgemm_rate() -> float:
+    """Return how many operations a second a product of two large matrices makes on one thread."""
+    a = np.random.default_rng(0).random((1200, 1200))
+    return 2 * 1200**3 / min(cpu_seconds(lambda: a @ a) for _ in range(5))
+
+
+def whole_fit(quick: bool) -> Table:
+    """Time whole fits of small data from a given start, to the same log-likelihood."""
+    if installed("scikit-learn") is None:
+        return Table("whole_fit", "", [], ["whole_fit is skipped: scikit-learn is not installed"])
+    rows = []
+    for name, k in (("faithful", 2), ("galaxies", 3)):
+        data = Observations.of(getattr(datasets, f"load_{name}")()).standardised()
+        x = (data.values - data.origin) / data.unit
+        prior = ConjugatePrior.flat(k, data.n_features, "full")
+        starts = candidates(data, prior, "k-means++", 100, np.random.default_rng(1))
+        one = starts[np.array([0])]
+        reached = climb(one, data, prior, EM().stopping)
+        theirs = partial(of_sklearn, x, starts[0], 1000, 1e-8 * abs(reached.log_posterior[0]) / len(x))
+        refuse_disagreement({"bayesgmm": reached.log_posterior[0], "sklearn": theirs()()}, name, 1e-4)
+        contenders = {
+            "one": partial(_each, partial(climb, one, data, prior, EM().stopping), 1 if quick else 200, 1),
+            "of_100": partial(_each, partial(climb, starts, data, prior, EM().stopping), 1 if quick else 10, 100),
+            "sklearn": partial(_each, theirs, 1 if quick else 10, 1),
+        }
+        each = {n: 1e6 * medians(m)["seconds"] for n, m in interleaved(contenders, 3 if quick else 5).items()}
+        rows.append(
+            {"what": f"{name}, K = {k}", "iterations": int(reached.iterations[0]), "bayesgmm_us": each["one"],
+             "sklearn_us": each["sklearn"], "ratio": each["sklearn"] / each["one"],
+             "each_of_100_starts_us": each["of_100"], "target": 200}
+        )  # fmt: skip
+    return Table("whole_fit", "A whole fit from one given start: CPU microseconds", rows)
+
+
+def _each(function: Callable[[], Any], repeats: int, starts: int) -> float:
+    return cpu_seconds(lambda: [function() for _ in range(repeats)]) / repeats / starts
+
+
+def threads(quick: bool) -> Table:
+    """Time an iteration on one thread and on two, by the clock on the wall."""
+    rows = []
+    for n, d, k in [(1_000_000, 2, 5), (1_000_000, 10, 10)]:
+        x, start = problem(n // 10 if quick else n, d, k)
+        took = {}
+        for number in (1, 2):
+            numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
+            run = partial(of_bayesgmm, x, start)
+            run(SHORT)
+            long, short = (
+                medians([{"seconds": wall_seconds(partial(run, m))} for _ in range(5)])["seconds"] for m in (12, 2)
+            )
+            took[number] = 1e3 * (long - short) / 10
+        numba.set_num_threads(1)
+        rows.append({"n": len(x), "d": d, "k": k, "one_ms": took[1], "two_ms": took[2], "ratio": took[1] / took[2]})
+    return Table("threads", "One EM iteration: wall milliseconds on one thread and on two", rows)
 
 
 def problem(n: int, d: int, k: int) -> tuple[np.ndarray, MixtureParameters]:
@@ -67,28 +142,25 @@ def problem(n: int, d: int, k: int) -> tuple[np.ndarray, MixtureParameters]:
     return x, MixtureParameters(np.full(k, 1 / k), means, np.broadcast_to(1.5 * np.eye(d), (k, d, d)).copy())
 
 
-class Ended:
-    """Where a run ended: its log-likelihood is computed when asked for, outside the timing."""
-
-    def __init__(self, log_likelihood: Any) -> None:
-        self.log_likelihood = log_likelihood
+#: What a run returns: its log-likelihood, computed when it is called, outside the timing.
+Ended = Callable[[], float]
 
 
 def of_bayesgmm(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
     """Run the engine's own loop; checking the table is not part of an iteration."""
     prior = ConjugatePrior.flat(start.n_components, start.n_features, "full")
     climbs = climb(start.reshaped((1,)), Observations.of(x), prior, EM(max_iter=iterations, tol=0).stopping)
-    return Ended(lambda: float(climbs.log_posterior[0]))
+    return lambda: float(climbs.log_posterior[0])
 
 
-def of_sklearn(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
+def of_sklearn(x: np.ndarray, start: MixtureParameters, iterations: int, tol: float = 0) -> Ended:
     """Run scikit-learn's loop from the same start, without its ridge."""
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(
         start.n_components,
         reg_covar=0,
-        tol=0,
+        tol=tol,
         max_iter=iterations,
         init_params="random_from_data",
         weights_init=start.weights,
@@ -99,11 +171,48 @@ def of_sklearn(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ende
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # With tol=0 nothing converges, by design.
         mixture.fit(x)
-    return Ended(lambda: float(mixture.score(x) * len(x)))
+    return lambda: float(mixture.score(x) * len(x))
 
 
-def refuse_disagreement(log_likelihoods: dict[str, float], size: tuple[int, int, int]) -> None:
-    """Refuse to compare the speed of two that do not compute the same thing."""
-    ours, theirs = log_likelihoods.values()
-    if not abs(ours - theirs) <= SAME * abs(theirs):
-        raise RuntimeError(f"at (n, d, k) = {size} the log-likelihoods differ: {log_likelihoods}")
+def of_onedal(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
+    """Run oneDAL's loop from the same start, on one thread."""
+    import daal4py
+
+    daal4py.daalinit(1)
+    mixture = daal4py.em_gmm(
+        nComponents=start.n_components, maxIterations=iterations, accuracyThreshold=0.0, covarianceStorage="full"
+    )
+    ended = mixture.compute(x, start.weights[None], start.means, list(start.covariances))
+    found = MixtureParameters(ended.weights[0], ended.means, np.stack(ended.covariances))
+    return lambda: log_likelihood(x, found)
+
+
+def of_jax(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
+    """Run a loop written in JAX by hand, compiled by XLA."""
+    from benchmarks.jax_em import run
+
+    found = MixtureParameters(*run(x, *start.arrays, iterations))
+    return lambda: log_likelihood(x, found)
+
+
+def log_likelihood(x: np.ndarray, parameters: MixtureParameters) -> float:
+    """Score parameters, whoever found them."""
+    from bayesgmm import e_step
+
+    return float(e_step(parameters, Observations.of(x)).log_likelihood)
+
+
+#: Each with the package that it needs.
+CONTENDERS = {
+    "bayesgmm": (None, of_bayesgmm),
+    "sklearn": ("scikit-learn", of_sklearn),
+    "onedal": ("daal", of_onedal),
+    "jax": ("jax", of_jax),
+}
+
+
+def refuse_disagreement(log_likelihoods: dict[str, float], what: Any, same: float = SAME) -> None:
+    """Refuse to compare the speed of those that do not compute the same thing."""
+    first = log_likelihoods["bayesgmm"]
+    if not all(abs(other - first) <= same * abs(first) for other in log_likelihoods.values()):
+        raise RuntimeError(f"at {what} the log-likelihoods differ: {log_likelihoods}")

@@ -23,6 +23,8 @@ from benchmarks.clock import one_thread
 #: Each returns its table; quick runs are small and few, and say only that everything works.
 TABLES = {
     "em_iteration": em_iteration.table,
+    "whole_fit": em_iteration.whole_fit,
+    "threads": em_iteration.threads,
     "model_gradient": model_gradient.table,
     "first_answer": first_answer.table,
     "nuts": nuts.table,

@@ -11,36 +11,82 @@ from mixtures import log_joint, random_parameters, slow_pass
 from scipy.special import logsumexp
 
 from bayesgmm import MixtureParameters, Observations, e_step, estep
-from bayesgmm.kernels.elementary import exponentiate, logarithms
+from bayesgmm.kernels import blocks, machine
 from bayesgmm.kernels.factors import precision_factors
-from bayesgmm.kernels.passes import block_rows
+from bayesgmm.kernels.steps import padded, soft_maximum
+
+
+def soft(log_r, v=None):
+    """Return what `soft_maximum` writes for rows of weight 1: exponentials (k, n), their sum and the log density."""
+    k, n = log_r.shape
+    whole = padded(n)
+    r, rows = np.zeros((k, whole)), np.zeros((4, whole))
+    r[:, :n], rows[0, :n] = log_r, 1.0 if v is None else v
+    value = soft_maximum(r, rows[0], whole, *rows[1:])
+    return r[:, :n], rows[1, :n], rows[3, :n], value
 
 
 def test_exponentials_are_exact_to_an_ulp_and_never_nan():
-    values = np.concatenate([-np.linspace(0, 639, 4001), [-0.0, -1e-300, -np.inf, -1e308]])
-    found = values.copy()
-    exponentiate(found, np.empty_like(found), found.size)
-    assert np.abs(found[:4001] / np.exp(values[:4001]) - 1).max() < 3e-16
+    below = np.concatenate([-np.linspace(0, 639, 40_001), [-0.0, -1e-300, -1e308, -1.7e308]])
+    found = soft(np.stack([np.zeros_like(below), below]))[0][1]
+    assert np.abs(found[:40_001] / np.exp(below[:40_001]) - 1).max() < 3e-16
     assert (found[-4:-2] == 1).all()
     assert (found[-2:] == 0).all()
 
 
 def test_no_exponential_is_so_small_that_its_products_are_subnormal():
     """Products of subnormal numbers made passes over well separated groups up to 30 times slower."""
-    values = -np.linspace(0, 1000, 100_001)
-    exponentiate(values, np.empty_like(values), values.size)
-    assert values[values > 0].min() > 1e-279
-    assert (values >= 0).all()
+    below = -np.linspace(0, 1000, 100_001)
+    found = soft(np.stack([np.zeros_like(below), below]))[0][1]
+    assert found[found > 0].min() > 1e-279
+    assert (found >= 0).all()
 
 
-def test_logarithms_are_exact_to_an_ulp():
-    values = np.concatenate(
-        [1 + np.linspace(0, 100, 5001), np.exp(np.linspace(-600, 600, 999)), 1 + np.logspace(-15, -1)]
-    )
-    found = np.empty_like(values)
-    logarithms(values.copy(), found, values.size)
-    assert np.abs(found - np.log(values)).max() <= 1.2e-13
-    assert np.allclose(found, np.log(values), rtol=3e-16, atol=0)
+@pytest.mark.parametrize("k", [2, 3, 50])
+def test_log_densities_are_logs_of_sums_to_an_ulp(k, rng):
+    log_r = np.concatenate([np.zeros((1, 5001)), -np.abs(rng.normal(scale=30.0, size=(k - 1, 5001)))])
+    log_r[1] = -np.linspace(0, 700, 5001)
+    _, total, log_density, value = soft(log_r)
+    assert np.allclose(log_density, np.log(total), rtol=5e-16, atol=0)
+    assert np.allclose(log_density, np.log1p(np.exp(log_r[1:]).sum(axis=0)), rtol=1e-14, atol=2e-15)
+    assert value == pytest.approx(log_density.sum(), rel=1e-13)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 16, 18, 33])
+@pytest.mark.parametrize("rows", [8, 24, 40, 104])
+def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, rng):
+    """Every number of features has code of its own; remainders of tiles and vectors are all met."""
+    columns, mean, factor = rng.normal(size=(d, rows + 8)), rng.normal(size=d), np.tril(rng.normal(size=(d, d)))
+    found, scratch = np.zeros((2, rows)), np.empty((d, rows + 8))
+    for log_r, module in zip(found, (blocks, machine), strict=True):
+        module.weigh(columns, mean, factor, -0.3, rows, log_r, scratch)
+    assert np.allclose(*found, rtol=1e-13, atol=1e-13)
+    r, scale, sums = rng.uniform(size=rows), rng.uniform(size=rows), []
+    for module in (blocks, machine):
+        first, second = np.ones(d), np.ones((d, d))
+        count = module.add_moments(columns, mean, r.copy(), scale, rows, first, second, scratch)
+        sums.append(np.concatenate([[count], first, np.tril(second).ravel()]))
+    assert np.allclose(*sums, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.compiled
+def test_more_features_than_the_table_holds_are_as_good(rng):
+    d, rows = machine.MOST_FEATURES + 1, 8
+    columns, mean, factor = rng.normal(size=(d, rows + 8)), np.zeros(d), np.eye(d)
+    log_r, scratch = np.zeros(rows), np.empty((d, rows + 8))
+    machine.weigh(columns, mean, factor, 0.0, rows, log_r, scratch)
+    assert np.allclose(log_r, -0.5 * (columns[:, :rows] ** 2).sum(axis=0))
+
+
+def test_rows_that_fill_a_vector_up_count_for_nothing(rng):
+    """Whatever stands beyond the last row: sums of 1 to 17 rows are those of the rows alone."""
+    parameters = random_parameters(rng, 3, 2)
+    x = rng.normal(size=(17, 2))
+    for n in range(1, 18):
+        data = Observations.of(x[:n], np.full(n, 2.0))
+        assert np.allclose(e_step(parameters, data).stats.counts.sum(), 2.0 * n, rtol=1e-13)
+        assert np.allclose(e_step(parameters, data).log_likelihood, 2 * estep.log_densities(parameters, data).sum())
 
 
 def test_precision_factors_invert_their_matrices_and_mark_singular_ones(rng):
@@ -156,10 +202,6 @@ def test_chunked_sums_agree_with_one_chunk(rng, monkeypatch):
     whole = e_step(parameters, data)
     monkeypatch.setattr(estep, "CHUNK_ROWS", 37)
     assert np.allclose(e_step(parameters, data).stats.second, whole.stats.second, rtol=1e-12)
-
-
-def test_blocks_fit_a_first_level_cache_whatever_the_number_of_features():
-    assert [block_rows(d) for d in (1, 10, 50, 1000)] == [512, 256, 64, 64]
 
 
 @pytest.mark.compiled

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import respond, transpose_block
+from bayesgmm.kernels.blocks import LINE, block_array, transpose_block
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
-from bayesgmm.kernels.moments import add_moments, add_moments_diagonal
 from bayesgmm.kernels.passes import block_rows
+from bayesgmm.kernels.steps import add_moments, pad_weights, padded, respond
 from bayesgmm.kernels.uniforms import binomial, child_key, uniform
 
 
@@ -44,20 +44,23 @@ def allocate_copies(r, total, sample_weight, key, first_row, size):
 
 
 @compiled
-def gather_component(columns, mean, copies, size, centred, kept):
-    """Copy the rows that fell to a component, about its mean; return their number and that of their copies."""
-    m, count = 0, 0.0
+def gather_component(columns, copies, size, gathered, kept):
+    """Copy the rows that fell to a component and how often each, then a line of zeros; return their number."""
+    m = 0
     rows = kept[0].view(np.int64)
     for b in range(size):
         rows[m] = b
         kept[1, m] = copies[b]
-        count += copies[b]
         m += 1 if copies[b] > 0.0 else 0
-    for j in range(mean.shape[0]):
-        column, out, shift = columns[j], centred[j], mean[j]
+    for i in range(m, padded(m)):
+        kept[1, i] = 0.0
+    for j in range(columns.shape[0]):
+        column, out = columns[j], gathered[j]
         for i in range(m):
-            out[i] = column[rows[i]] - shift
-    return m, count
+            out[i] = column[rows[i]]
+        for i in range(m, padded(m)):
+            out[i] = 0.0
+    return m
 
 
 @compiled
@@ -72,32 +75,52 @@ def allocate_rows(
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r = np.empty((d, rows)), np.empty((d, rows)), np.empty((k, rows))
-    scratch, log_density, kept = np.empty((5, rows)), np.empty(rows), np.empty((2, rows))
+    columns, gathered, centred, r = (
+        block_array(d, rows),
+        block_array(d, rows),
+        block_array(d, rows),
+        block_array(k, rows),
+    )
+    scratch, kept, ones = block_array(6, rows), block_array(2, rows), np.ones(rows + LINE)
+    v, total, scale, log_density, threshold, reached = (
+        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
+    )  # fmt: skip
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
-        v = sample_weight[first_row : first_row + size]
+        whole, heaviest = pad_weights(sample_weight[first_row:], size, v), 0.0
+        for b in range(size):
+            heaviest = max(heaviest, v[b])
         for g in range(means.shape[0]):
-            respond(columns, means[g], factors[g], log_constants[g], size, centred, scratch, r, log_density)
-            value, heaviest = 0.0, 0.0
-            for b in range(size):
-                value += v[b] * log_density[b]
-                heaviest = max(heaviest, v[b])
-            log_likelihood[g] += value
+            log_likelihood[g] += respond(
+                columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred
+            )  # fmt: skip
             if heaviest <= 1.0:
-                allocate_single(r, scratch[3], keys[g], first_row, size, scratch[0], scratch[1])
+                allocate_single(r, total, keys[g], first_row, size, threshold, reached)
             else:
-                allocate_copies(r, scratch[3], v, keys[g], first_row, size)
+                allocate_copies(r, total, v, keys[g], first_row, size)
             for c in range(k):
-                m, count = gather_component(columns, means[g, c], r[c], size, centred, kept)
-                counts[g, c] += count
-                if second.ndim == 3:
-                    add_moments_diagonal(centred, kept[1], m, first[g, c], second[g, c])
-                else:
-                    add_moments(centred, kept[1], m, scratch[0], scratch[1], first[g, c], second[g, c])
+                m = gather_component(columns, r[c], size, gathered, kept)
+                counts[g, c] += add_moments(
+                    gathered, means[g, c], kept[1], ones, padded(m), first[g, c], second[g, c], centred
+                )  # fmt: skip
             if labels.shape[0] > 0:
                 for c in range(k):
                     for b in range(size):
                         if r[c, b] > 0.0:
                             labels[g, first_row - start + b] = c
+
+
+@compiled
+def allocate_chunks(
+    x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys,
+    start, stop, chunk_rows, log_likelihood, counts, first, second, labels,
+):  # fmt: skip
+    """Do the same for each chunk of the rows, whose sums are an entry each; ``labels`` are those of all rows."""
+    for chunk in range(log_likelihood.shape[0]):
+        begin = start + chunk * chunk_rows
+        end = min(begin + chunk_rows, stop)
+        allocate_rows(
+            x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys, begin, end,
+            log_likelihood[chunk], counts[chunk], first[chunk], second[chunk], labels[:, begin:end],
+        )  # fmt: skip

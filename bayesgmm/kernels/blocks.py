@@ -1,27 +1,67 @@
-"""One block of rows, transposed into a scratch of columns that stays in cache.
+"""One block of rows, transposed into columns that stay in cache, and the steps of the pass over it in plain loops.
 
 Coordinates are ``(x - origin) * inverse_unit``. A component is given by its mean and its
 lower-triangular precision factor ``P`` (``inv(covariance) = P @ P.T``), so that
 ``y = P.T @ (x - mean)`` has the identity as covariance; a factor of shape (d,) is a diagonal.
+
+`steps` says whether these loops are run or, for full factors, those of `assembly`, which they are the oracle of.
 """
 
-from bayesgmm.kernels.elementary import compiled, exponentiate, logarithms
+import numpy as np
 
-#: Below every log density of a row that a double can hold.
-LOWEST = -1.7976931348623157e308
+from bayesgmm.kernels.elementary import LOWEST, SMALLEST_EXPONENT, compiled
+
+#: Doubles side by side in the widest register; arrays of a block start at a multiple of it and leave one unused,
+#: lest their rows fall onto the same places in the cache.
+LINE = 8
+
+
+@compiled
+def block_array(count, rows):
+    """Return an uninitialised array (count, at least rows), each of whose rows starts on a line of the cache."""
+    stride = (rows + LINE - 1) // LINE * LINE + LINE
+    memory = np.empty(count * stride + LINE)
+    start = -(memory.ctypes.data // 8) % LINE
+    return memory[start : start + count * stride].reshape((count, stride))
 
 
 @compiled
 def transpose_block(x, origin, inverse_unit, start, size, columns):
-    """Copy rows ``start ... start + size`` of ``x`` into ``columns``, one feature a row."""
+    """Copy rows ``start ... start + size`` of ``x`` into ``columns``, one feature a row; then a line of zeros."""
     for j in range(x.shape[1]):
         shift, factor, column = origin[j], inverse_unit[j], columns[j]
         for b in range(size):
             column[b] = (x[start + b, j] - shift) * factor
+        for b in range(size, size + LINE):
+            column[b] = 0.0
 
 
 @compiled
-def centre_block(columns, mean, size, centred):
+def weigh(columns, mean, factor, log_constant, size, log_r, centred):
+    """Write ``log(weight_k N(x | mean_k, covariance_k))`` of every row into ``log_r``."""
+    d = mean.shape[0]
+    centre(columns, mean, size, centred)
+    for b in range(size):
+        log_r[b] = 0.0
+    y = np.empty(size)
+    for j in range(d):
+        for b in range(size):
+            y[b] = 0.0
+        for i in range(j, d if factor.ndim == 2 else j + 1):
+            p, t = factor[i, j] if factor.ndim == 2 else factor[j], centred[i]
+            for b in range(size):
+                y[b] += p * t[b]
+        for b in range(size):
+            log_r[b] += y[b] * y[b]
+    for b in range(size):
+        value = log_constant - 0.5 * log_r[b]
+        # So far out that no double holds it: as far from every such component as from any other.
+        log_r[b] = value if value > LOWEST else LOWEST
+
+
+@compiled
+def centre(columns, mean, size, centred):
+    """Write rows about a mean."""
     for j in range(mean.shape[0]):
         m, column, out = mean[j], columns[j], centred[j]
         for b in range(size):
@@ -29,95 +69,48 @@ def centre_block(columns, mean, size, centred):
 
 
 @compiled
-def squared_distances(centred, factor, size, y, z, out):
-    """Write ``|P.T @ t|**2`` of every row ``t`` of the block; ``factor`` is lower triangular.
+def soft_maximum(log_r, v, size, total, scale, log_density):
+    """Replace ``log_r`` by its exponential, about the row's largest, and return the sum of ``v * log_density``.
 
-    Columns are taken two at a time and rows four at a time, so that a value loaded is used
-    twice and a sum stored has grown by four products.
+    ``total`` receives the sum of the exponentials over components, ``scale`` is ``v / total``.
     """
-    d = factor.shape[0]
+    value = 0.0
     for b in range(size):
-        out[b] = 0.0
-    j = 0
-    while j + 2 <= d:
-        p00, p10, p11 = factor[j, j], factor[j + 1, j], factor[j + 1, j + 1]
-        t0, t1 = centred[j], centred[j + 1]
+        largest, total[b] = LOWEST, 0.0
+        for c in range(log_r.shape[0]):
+            largest = max(largest, log_r[c, b])
+        for c in range(log_r.shape[0]):
+            below = log_r[c, b] - largest
+            log_r[c, b] = np.exp(below) if below > SMALLEST_EXPONENT else 0.0
+            total[b] += log_r[c, b]
+        scale[b] = v[b] / total[b]
+        log_density[b] = largest + np.log(total[b])
+        value += v[b] * log_density[b]
+    return value
+
+
+@compiled
+def add_moments(columns, mean, r, scale, size, first, second, centred):
+    """Add sums of ``t`` and (lower triangle of) ``t t'`` about the mean, weighted by ``r * scale``.
+
+    Returns the sum of the weights. ``second (d,)`` takes the diagonal alone. ``r`` and ``centred`` are scratch.
+    """
+    count = 0.0
+    for b in range(size):
+        r[b] *= scale[b]
+        count += r[b]
+    centre(columns, mean, size, centred)
+    for i in range(mean.shape[0]):
+        ti, value = centred[i], 0.0
         for b in range(size):
-            y[b] = p00 * t0[b] + p10 * t1[b]
-            z[b] = p11 * t1[b]
-        i = j + 2
-        while i + 4 <= d:
-            p0, p1, p2, p3 = factor[i, j], factor[i + 1, j], factor[i + 2, j], factor[i + 3, j]
-            q0, q1, q2, q3 = factor[i, j + 1], factor[i + 1, j + 1], factor[i + 2, j + 1], factor[i + 3, j + 1]
-            t0, t1, t2, t3 = centred[i], centred[i + 1], centred[i + 2], centred[i + 3]
+            value += r[b] * ti[b]
+        first[i] += value
+        for j in range(0 if second.ndim == 2 else i, i + 1):
+            tj, value = centred[j], 0.0
             for b in range(size):
-                y[b] += p0 * t0[b] + p1 * t1[b] + p2 * t2[b] + p3 * t3[b]
-                z[b] += q0 * t0[b] + q1 * t1[b] + q2 * t2[b] + q3 * t3[b]
-            i += 4
-        while i < d:
-            p0, q0, t0 = factor[i, j], factor[i, j + 1], centred[i]
-            for b in range(size):
-                y[b] += p0 * t0[b]
-                z[b] += q0 * t0[b]
-            i += 1
-        for b in range(size):
-            out[b] += y[b] * y[b] + z[b] * z[b]
-        j += 2
-    if j < d:
-        p00, t0 = factor[j, j], centred[j]
-        for b in range(size):
-            out[b] += (p00 * t0[b]) * (p00 * t0[b])
-
-
-@compiled
-def squared_distances_diagonal(centred, factor, size, out):
-    for b in range(size):
-        out[b] = 0.0
-    for j in range(factor.shape[0]):
-        p, t = factor[j], centred[j]
-        for b in range(size):
-            out[b] += (p * t[b]) * (p * t[b])
-
-
-@compiled
-def weigh_component(columns, mean, factor, log_constant, size, centred, scratch, log_r, largest):
-    """Write ``log(weight_k N(x | mean_k, covariance_k))`` into ``log_r`` and raise ``largest``."""
-    centre_block(columns, mean, size, centred)
-    if factor.ndim == 1:
-        squared_distances_diagonal(centred, factor, size, log_r)
-    else:
-        squared_distances(centred, factor, size, scratch[0], scratch[1], log_r)
-    for b in range(size):
-        value = log_constant - 0.5 * log_r[b]
-        # So far out that no double holds it: as far from every such component as from any other.
-        value = value if value > LOWEST else LOWEST
-        log_r[b] = value
-        largest[b] = value if value > largest[b] else largest[b]
-
-
-@compiled
-def exponentiate_about(log_r, largest, size, scratch, total):
-    for b in range(size):
-        log_r[b] -= largest[b]
-    exponentiate(log_r, scratch, size)
-    for b in range(size):
-        total[b] += log_r[b]
-
-
-@compiled
-def respond(columns, means, factors, log_constants, size, centred, scratch, r, log_density):
-    """Write responsibilities, not yet divided by ``scratch[3]``, and the log density of each row."""
-    k = means.shape[0]
-    largest, total = scratch[2], scratch[3]
-    for b in range(size):
-        largest[b] = LOWEST
-        total[b] = 0.0
-    for c in range(k):
-        weigh_component(columns, means[c], factors[c], log_constants[c], size, centred, scratch, r[c], largest)
-    for c in range(k):
-        exponentiate_about(r[c], largest, size, scratch[0], total)
-    for b in range(size):
-        scratch[0, b] = total[b]
-    logarithms(scratch[0], scratch[1], size)
-    for b in range(size):
-        log_density[b] = largest[b] + scratch[1, b]
+                value += (r[b] * ti[b]) * tj[b]
+            if second.ndim == 2:
+                second[i, j] += value
+            else:
+                second[i] += value
+    return count

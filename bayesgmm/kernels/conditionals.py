@@ -40,7 +40,8 @@ def posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, secon
         if is_conjugate:
             total = shrinkage[c] + counts[c]
             for i in range(d):
-                shift[c, i] = (first[c, i] + shrinkage[c] * pull[c, i]) / total
+                # 0 only for an empty component under the flat prior, which stays where it is.
+                shift[c, i] = (first[c, i] + shrinkage[c] * pull[c, i]) / total if total > 0.0 else 0.0
             for i in range(d):
                 for j in range(d):
                     scatter[c, i, j] += shrinkage[c] * pull[c, i] * pull[c, j] - total * shift[c, i] * shift[c, j]

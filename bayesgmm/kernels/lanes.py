@@ -1,0 +1,215 @@
+"""Loops over rows in vector registers: expressions in Python that write LLVM's code.
+
+numba leaves vectors to LLVM's own discovery, which neither keeps sums in registers nor unrolls for a number of
+features known beforehand. Here a function is written for one such number, value by value: a `Lanes` is a register
+with one double for each of `WIDTH` rows, and arithmetic on it appends an instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+DOUBLE, WHOLE, POINTER = ir.DoubleType(), ir.IntType(64), ir.PointerType()
+#: Bytes of a double.
+BYTES = 8
+
+
+def _width() -> int:
+    """Return how many doubles a register of this machine holds, at least two."""
+    features = llvm.get_host_cpu_features()
+    return 8 if features.get("avx512f") else 4 if features.get("avx2") and features.get("fma") else 2
+
+
+WIDTH = _width()
+VECTOR = ir.VectorType(DOUBLE, WIDTH)
+BITS = ir.VectorType(WHOLE, WIDTH)
+
+
+class Lanes:
+    """A register of doubles, one for each of `WIDTH` rows."""
+
+    __slots__ = ("code", "value")
+
+    def __init__(self, code: Code, value: ir.Value) -> None:
+        self.code, self.value = code, value
+
+    def __add__(self, other: Lanes) -> Lanes:
+        return Lanes(self.code, self.code.builder.fadd(self.value, other.value))
+
+    def __sub__(self, other: Lanes) -> Lanes:
+        return Lanes(self.code, self.code.builder.fsub(self.value, other.value))
+
+    def __mul__(self, other: Lanes) -> Lanes:
+        return Lanes(self.code, self.code.builder.fmul(self.value, other.value))
+
+    def __truediv__(self, other: Lanes) -> Lanes:
+        return Lanes(self.code, self.code.builder.fdiv(self.value, other.value))
+
+    def times_plus(self, other: Lanes, addend: Lanes) -> Lanes:
+        """Return ``self * other + addend``, rounded once."""
+        return self.code.fma(self, other, addend)
+
+    def at_least(self, other: Lanes) -> Lanes:
+        """Return the larger of both; ``other`` where ``self`` is NaN."""
+        larger = self.code.builder.fcmp_ordered(">", self.value, other.value)
+        return Lanes(self.code, self.code.builder.select(larger, self.value, other.value))
+
+    def where_above(self, limit: Lanes, otherwise: Lanes, of: Lanes) -> Lanes:
+        """Return ``self`` where ``of`` is above the limit, else ``otherwise``."""
+        above = self.code.builder.fcmp_ordered(">", of.value, limit.value)
+        return Lanes(self.code, self.code.builder.select(above, self.value, otherwise.value))
+
+    def bits(self) -> ir.Value:
+        """Return the bits of each double as a whole number."""
+        return self.code.builder.bitcast(self.value, BITS)
+
+    def total(self) -> ir.Value:
+        """Return the sum over the lanes."""
+        return self.code.sum_lanes(self)
+
+
+class Code:
+    """What is written of one function."""
+
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], result: ir.Type) -> None:
+        self.module = module
+        self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
+        for argument in self.function.args:
+            if argument.type == POINTER:
+                argument.add_attribute("noalias")
+        self.builder: Any = ir.IRBuilder(self.function.append_basic_block())
+
+    def whole(self, number: int) -> ir.Constant:
+        """Return a whole number known beforehand."""
+        return ir.Constant(WHOLE, number)
+
+    def constant(self, number: float) -> Lanes:
+        """Return a number known beforehand, the same in all lanes."""
+        return Lanes(self, ir.Constant(VECTOR, [ir.Constant(DOUBLE, float(number))] * WIDTH))
+
+    def bit_constant(self, number: int) -> ir.Constant:
+        """Return a whole number known beforehand, the same in all lanes."""
+        return ir.Constant(BITS, [ir.Constant(WHOLE, number)] * WIDTH)
+
+    def from_bits(self, value: ir.Value) -> Lanes:
+        """Return the doubles that have these bits."""
+        return Lanes(self, self.builder.bitcast(value, VECTOR))
+
+    def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """Return the address of a double so many doubles on."""
+        for offset in offsets:
+            index = self.whole(offset) if isinstance(offset, int) else offset
+            pointer = self.builder.gep(pointer, [index], inbounds=True, source_etype=DOUBLE)
+        return pointer
+
+    def load(self, pointer: ir.Value, *offsets: ir.Value | int) -> Lanes:
+        """Read `WIDTH` doubles side by side."""
+        return Lanes(self, self.builder.load(self.at(pointer, *offsets), typ=VECTOR, align=BYTES))
+
+    def store(self, value: Lanes, pointer: ir.Value, *offsets: ir.Value | int) -> None:
+        """Write `WIDTH` doubles side by side."""
+        self.builder.store(value.value, self.at(pointer, *offsets), align=BYTES)
+
+    def scalar(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """Read one double."""
+        return self.builder.load(self.at(pointer, *offsets), typ=DOUBLE, align=BYTES)
+
+    def add_to(self, pointer: ir.Value, offset: ir.Value | int, amount: ir.Value) -> None:
+        """Add to one double in memory."""
+        where = self.at(pointer, offset)
+        held = self.builder.load(where, typ=DOUBLE, align=BYTES)
+        self.builder.store(self.builder.fadd(held, amount), where, align=BYTES)
+
+    def spread(self, value: ir.Value) -> Lanes:
+        """Return one double in all lanes."""
+        one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        return Lanes(self, self.builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), mask))
+
+    def read_spread(self, pointer: ir.Value, *offsets: ir.Value | int) -> Lanes:
+        """Read one double into all lanes."""
+        return self.spread(self.scalar(pointer, *offsets))
+
+    def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
+        """Return ``x * y + z``, rounded once."""
+        name = f"llvm.fma.v{WIDTH}f64"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
+        return Lanes(self, self.builder.call(self.module.globals[name], [x.value, y.value, z.value]))
+
+    def looked_up(self, table: Any, index: ir.Value) -> ir.Value:
+        """Return entries of a table of sixteen whole numbers, by the last four bits of each index (AVX-512)."""
+        name = "llvm.x86.avx512.vpermi2var.q.512"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(BITS, [BITS] * 3), name)
+        low, high = (ir.Constant(BITS, [ir.Constant(WHOLE, int(e)) for e in half]) for half in (table[:8], table[8:]))
+        return self.builder.call(self.module.globals[name], [low, index, high])
+
+    def sum_lanes(self, lanes: Lanes) -> ir.Value:
+        """Return the sum over the lanes, halves added to halves."""
+        value, width = lanes.value, WIDTH
+        while width > 1:
+            width //= 2
+            low, high = (
+                ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
+                for first in (0, width)
+            )
+            value = self.builder.fadd(
+                self.builder.shuffle_vector(value, value, low), self.builder.shuffle_vector(value, value, high)
+            )
+        return self.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    def loop(
+        self,
+        start: ir.Value | int,
+        stop: ir.Value | int,
+        step: int,
+        carried: Sequence[Lanes],
+        body: Callable[[Any, list[Lanes]], Sequence[Lanes] | None],
+    ) -> list[Lanes]:
+        """Write ``for i in range(start, stop, step): carried = body(i, carried)`` and return what is carried last."""
+        first, end = (self.whole(n) if isinstance(n, int) else n for n in (start, stop))
+        before = self.builder.block
+        head, inside, after = (self.function.append_basic_block() for _ in range(3))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        index = self.builder.phi(WHOLE)
+        phis = [self.builder.phi(VECTOR) for _ in carried]
+        self.builder.cbranch(self.builder.icmp_signed("<", index, end), inside, after)
+        self.builder.position_at_end(inside)
+        last = body(index, [Lanes(self, phi) for phi in phis]) or []
+        following = self.builder.add(index, self.whole(step))
+        closing = self.builder.block
+        self.builder.branch(head)
+        for phi, one, two in zip(
+            [index, *phis], [first, *(c.value for c in carried)], [following, *(c.value for c in last)], strict=True
+        ):
+            phi.add_incoming(one, before)
+            phi.add_incoming(two, closing)
+        self.builder.position_at_end(after)
+        return [Lanes(self, phi) for phi in phis]
+
+
+class Machine:
+    """Functions compiled for this machine, kept as long as this object."""
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._engines: list[Any] = []
+
+    def address(self, module: ir.Module, name: str) -> int:
+        """Compile a module and return the address of one of its functions."""
+        parsed = llvm.parse_assembly(str(module))
+        parsed.verify()
+        target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+        )
+        engine = llvm.create_mcjit_compiler(parsed, target)
+        engine.finalize_object()
+        self._engines.append(engine)
+        return engine.get_function_address(name)

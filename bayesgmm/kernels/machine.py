@@ -1,0 +1,142 @@
+"""Calls from compiled loops into `assembly`, whose functions are written when a number of features is first met.
+
+numba's code finds them in a table that LLVM knows by name, so that what it keeps on disk holds no address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from bayesgmm.kernels import assembly, blocks
+from bayesgmm.kernels.blocks import LINE
+from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
+
+#: The functions of `assembly`: the first index of the table.
+WEIGH, SOFT_MAXIMUM, MOMENTS = range(3)
+#: Numbers of features that the table holds; code for more is asked for at every pass.
+MOST_FEATURES = 1024
+
+_TABLE = (ctypes.c_int64 * (3 * (MOST_FEATURES + 1)))()
+_MACHINE, _LOCK, _WRITTEN = Machine(), threading.Lock(), {}
+
+
+def address_of(step: int, d: int) -> int:
+    """Return the address of a function for ``d`` features, which is compiled at the first call (some 20 ms)."""
+    with _LOCK:
+        if (step, d) not in _WRITTEN:
+            module = ir.Module()
+            if step == WEIGH:
+                assembly.write_weigh(module, "step", d)
+            elif step == SOFT_MAXIMUM:
+                assembly.write_soft_maximum(module, "step")
+            else:
+                assembly.write_moments(module, "step", d)
+            _WRITTEN[step, d] = _MACHINE.address(module, "step")
+            if d <= MOST_FEATURES:
+                _TABLE[step * (MOST_FEATURES + 1) + d] = _WRITTEN[step, d]
+        return _WRITTEN[step, d]
+
+
+_ADDRESS_OF = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address_of)
+llvm.add_symbol("bayesgmm_table", ctypes.addressof(_TABLE))
+llvm.add_symbol("bayesgmm_address_of", ctypes.cast(_ADDRESS_OF, ctypes.c_void_p).value)
+find_address = types.ExternalFunction("bayesgmm_address_of", types.int64(types.int64, types.int64))
+
+
+@intrinsic
+def tabled(typingctx: Any, index: Any) -> Any:  # noqa: ARG001
+    """Return an entry of the table of addresses."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        if "bayesgmm_table" not in builder.module.globals:
+            ir.GlobalVariable(builder.module, WHOLE, "bayesgmm_table").linkage = "external"
+        table = builder.bitcast(builder.module.globals["bayesgmm_table"], POINTER)
+        return builder.load(builder.gep(table, [arguments[0]], source_etype=WHOLE), typ=WHOLE)
+
+    return types.int64(types.int64), write
+
+
+def _caller(result: Any, written: ir.Type) -> Any:
+    """Return a function ``call(address, arguments)`` for arrays, whole numbers and doubles."""
+
+    @intrinsic
+    def call(typingctx: Any, address: Any, arguments: Any) -> Any:  # noqa: ARG001
+        def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            passed = []
+            for at, kind in enumerate(signature.args[1]):
+                value = builder.extract_value(values[1], at)
+                if isinstance(kind, types.Array):
+                    value = builder.bitcast(context.make_array(kind)(context, builder, value).data, POINTER)
+                elif isinstance(kind, types.Integer):
+                    value = context.cast(builder, value, kind, types.int64)
+                passed.append(value)
+            signature = ir.FunctionType(written, [value.type for value in passed])
+            return builder.call(builder.inttoptr(values[0], signature.as_pointer()), passed)
+
+        return result(types.int64, arguments), write
+
+    return call
+
+
+call = _caller(types.void, ir.VoidType())
+call_for_sum = _caller(types.float64, DOUBLE)
+
+
+@compiled_exactly
+def address(step, d):
+    """Return where the function of a step for ``d`` features is."""
+    index = step * (MOST_FEATURES + 1) + d
+    found = tabled(index) if d <= MOST_FEATURES else 0  # pyright: ignore[reportCallIssue]
+    return found if found != 0 else find_address(step, d)
+
+
+@compiled_exactly
+def weigh(columns, mean, factor, log_constant, size, log_r, centred):
+    """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`."""
+    if factor.ndim == 1:
+        blocks.weigh(columns, mean, factor, log_constant, size, log_r, centred)
+        return
+    call(address(WEIGH, mean.shape[0]), (columns, columns.shape[1], size, mean, factor, log_constant, log_r, centred))
+
+
+@compiled_exactly
+def soft_maximum(log_r, v, size, total, scale, log_density):
+    """See `blocks.soft_maximum`; ``size`` is a multiple of `lanes.WIDTH`."""
+    return call_for_sum(
+        address(SOFT_MAXIMUM, 0), (log_r, log_r.shape[1], log_r.shape[0], size, v, total, scale, log_density)
+    )
+
+
+@compiled_exactly
+def add_moments(columns, mean, r, scale, size, first, second, centred):
+    """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`."""
+    if second.ndim == 1:
+        return blocks.add_moments(columns, mean, r, scale, size, first, second, centred)
+    return call_for_sum(
+        address(MOMENTS, mean.shape[0]),
+        (columns, columns.shape[1], size, mean, r, scale, first, second, centred),
+    )
+
+
+def is_right() -> bool:
+    """Return whether a step that was compiled for this machine agrees with NumPy."""
+    n = 8 * LINE
+    log_r, outputs, v = np.linspace(-800, 0, 3 * n).reshape(3, n), np.empty((3, n)), np.linspace(0, 2, n)
+    r, largest = log_r.copy(), log_r.max(axis=0)
+    arrays = [a.ctypes.data for a in (v, *outputs)]
+    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 4]
+    value = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address_of(SOFT_MAXIMUM, 0))(r.ctypes.data, n, 3, n, *arrays)
+    want = np.exp(log_r - largest)
+    total = want.sum(axis=0)
+    log_density = largest + np.log(total)
+    near = [(r, want), *zip(outputs, (total, v / total, log_density), strict=True), (value, v @ log_density)]
+    return all(np.allclose(have, ought, rtol=1e-14, atol=1e-250) for have, ought in near)
