@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from bayesgmm import covariance as cov
 from bayesgmm import estep
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.kernels.climb import (
     COLLAPSED,
     CONVERGED,
@@ -108,16 +108,18 @@ class Climber:
         self.trace.append(tuple(array[:number].copy() for array in (log_posterior, *kept)))
 
 
-def climb(first: MixtureParameters, data: Observations, prior: Any, rule: Stopping, weights: Any = None) -> Climbs:
+def climb(first: MixtureParameters, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Climbs:
     """Run EM from a grid (start,) of starting values until each has converged or collapsed.
 
     ``weights (start, n)``, where given, stand for the row weights: other ones for each start.
     """
     climbers = [Climber.at(first[start]) for start in range(len(first.weights))]
     problem = Problem.of(data, prior, rule)
-    work = data.values.size * first.n_components
-    serial = len(data) <= estep.CHUNK_ROWS or (numba.get_num_threads() == 1 and work < estep.SERIAL_WORK * 50)
-    ends = (climb_compiled if serial else climb_together)(climbers, problem, weights)
+    chunks_at_once = len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
+    if isinstance(data, Observations) and (data.is_one_chunk or chunks_at_once):
+        ends = climb_compiled(climbers, data, problem, weights)
+    else:
+        ends = climb_together(climbers, problem, weights)
     end = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.sound for c in climbers), strict=True)))
     reached = np.array([c.progress[0] for c in climbers])
     sound = np.isfinite(reached)
@@ -147,8 +149,8 @@ class Problem:
 
     Attributes
     ----------
-    data : Observations
-        Rows, as seen.
+    data : Rows
+        As seen.
     rule : Stopping
         When a climb ends.
     hyperparameters : tuple
@@ -159,7 +161,7 @@ class Problem:
         Whether the prior is flat, and covariances diagonal.
     """
 
-    data: Observations
+    data: Rows
     rule: Stopping
     hyperparameters: tuple[Any, ...]
     mean_factors: np.ndarray
@@ -167,7 +169,7 @@ class Problem:
     is_diagonal: bool
 
     @classmethod
-    def of(cls, data: Observations, prior: Any, rule: Stopping) -> Problem:
+    def of(cls, data: Rows, prior: Any, rule: Stopping) -> Problem:
         """Write out the prior."""
         none = np.empty((0, 0, 0))
         factors = none if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
@@ -192,13 +194,15 @@ class Problem:
         return np.empty(iterations), (np.empty((traced, k)), np.empty((traced, k, d)), np.empty((traced, k, d, d)))
 
 
-def climb_compiled(climbers: list[Climber], problem: Problem, weights: Any) -> list[tuple[int, int]]:
+def climb_compiled(
+    climbers: list[Climber], data: Observations, problem: Problem, weights: Any
+) -> list[tuple[int, int]]:
     """Climb from each start by itself, as many at a time as there are threads."""
-    data, rule = problem.data, problem.rule
+    rule = problem.rule
     seen = data.origin, 1 / data.unit
     k, d = climbers[0].current[1].shape
     shape = (1, k, d) if problem.is_diagonal else (1, k, d, d)
-    chunks = -(-len(data) // estep.CHUNK_ROWS)
+    chunks = -(-len(data) // sums.CHUNK_ROWS)
 
     def climb_one(at: int) -> tuple[int, int]:
         climber, v = climbers[at], (data.sample_weight if weights is None else weights[at])[None]
@@ -208,7 +212,7 @@ def climb_compiled(climbers: list[Climber], problem: Problem, weights: Any) -> l
             log_posterior, kept = problem.room(k, d, room)
             end, made = run_iterations(
                 data.values, v, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat,
-                estep.CHUNK_ROWS, room, evaluations + room > rule.max_iter, rule.tol,
+                sums.CHUNK_ROWS, room, evaluations + room > rule.max_iter, rule.tol,
                 climber.current, climber.sound, climber.progress, log_posterior, kept,
                 np.zeros(shape), np.zeros((chunks, *shape)),
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,11 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 
 from bayesgmm import covariance as cov
-from bayesgmm.data import Observations
-from bayesgmm.kernels.posterior import log_posterior, whitened_log_posterior
+from bayesgmm.data import Observations, Rows
+from bayesgmm.errors import ModelError
+from bayesgmm.estep import Whitened, expect
+from bayesgmm.kernels.likelihood import write_constants
+from bayesgmm.kernels.posterior import log_posterior, place, whitened_log_posterior, with_prior
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
 from bayesgmm.priors.densities import factorised
@@ -23,6 +26,8 @@ FLATTEST = 0.05
 #: A point is the mode when no slope exceeds this, per posterior standard deviation; it is sought so many times,
 #: each in coordinates whitened where the last search ended.
 AT_THE_MODE, MOST_SEARCHES = 0.01, 5
+#: Rows from which the observed information is computed where there are more than one chunk.
+ROWS_OF_GEOMETRY = 20_000
 #: Weights below this are lifted to it, for an empty component lies infinitely far out in log-ratios.
 SMALLEST_WEIGHT = 1e-4
 
@@ -113,39 +118,91 @@ class CompactPosterior:
     ----------
     coordinates : Coordinates
         Of the vector.
-    arguments : tuple
-        What the compiled function reads after the vector: data, then hyperparameters.
+    rows : Rows
+        The data, as seen.
+    prior : tuple
+        Covariance type and hyperparameters, as the compiled functions read them.
     """
 
     coordinates: Coordinates
-    arguments: tuple[Any, ...]
+    rows: Rows
+    prior: tuple[Any, ...]
 
     @classmethod
-    def of(cls, data: Observations, prior: Prior) -> CompactPosterior:
+    def of(cls, data: Rows, prior: Prior) -> CompactPosterior:
         """Bind data and prior, both in standardised coordinates."""
         coordinates = Coordinates.of(prior, data.n_features)
-        seen = (data.values, data.sample_weight, data.origin, 1 / data.unit)
         kind = COVARIANCE_TYPES.index(prior.covariance_type)
-        return cls(coordinates, (*seen, kind, *_hyperparameters(prior, coordinates)))
+        return cls(coordinates, data, (kind, *_hyperparameters(prior, coordinates)))
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What the compiled function reads after the vector: data in memory, then the prior.
+
+        Raises
+        ------
+        ModelError
+            If the data are not in memory.
+        """
+        data = self.rows
+        if not isinstance(data, Observations):
+            raise ModelError(
+                "rows that are read block by block are sampled by NUTS() with its default sampler and form"
+            )
+        return data.values, data.sample_weight, data.origin, 1 / data.unit, *self.prior
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether a pass is made block by block, on all threads: where the rows are more than one chunk."""
+        return not self.rows.is_one_chunk
 
     def value_and_gradient(self, theta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
         """Return the log posterior density and its gradient."""
-        return log_posterior(theta, *self.arguments)
+        if not self.by_blocks:
+            return log_posterior(theta, *self.arguments)
+        kind, _, loc, *_, root, _, _, _ = self.prior
+        placed = place(theta, kind, loc, root)
+        log_weights, means, *_, factors = placed
+        constants = np.empty((1, len(log_weights)))
+        write_constants(log_weights, factors, constants[0])
+        read = np.diagonal(factors, axis1=1, axis2=2) if cov.is_diagonal(self.coordinates.kind) else factors
+        white = Whitened(constants, means[None], np.ascontiguousarray(read)[None], np.zeros(1, bool))
+        found = expect(white, self.rows, ())
+        counts, first, second = (
+            np.ascontiguousarray(a) for a in (found.stats.counts, found.stats.first, found.stats.second)
+        )
+        return with_prior(placed, float(found.log_likelihood), counts, first, second, *self.prior)
 
     def information(self, theta: Float[np.ndarray, " size"]) -> Float[np.ndarray, "size size"]:
         """Return the observed information: minus the Hessian, by central differences of the gradient.
 
-        The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's.
+        The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's. Of more than one
+        chunk of rows a sample stands for all, which is geometry enough.
         """
+        if self.by_blocks:
+            return replace(self, rows=self._sample()).information(theta)
         rows = []
         for step in DIFFERENCE * np.eye(len(theta)):
             rows.append(self.value_and_gradient(theta - step)[1] - self.value_and_gradient(theta + step)[1])
         matrix = np.array(rows) / (2 * DIFFERENCE)
         return (matrix + matrix.T) / 2
 
+    def _sample(self) -> Observations:
+        """Return rows that stand for all, by their weights."""
+        sample = self.rows.subsample(ROWS_OF_GEOMETRY, np.random.default_rng(0))
+        return replace(sample, sample_weight=sample.sample_weight * (self.rows.total_weight / sample.total_weight))
+
     def whitened(self, theta: Float[np.ndarray, " size"]) -> Whitening:
-        """Return the whitening at the mode nearest to ``theta``."""
+        """Return the whitening at the mode nearest to ``theta``.
+
+        The rows of more than one chunk pull the mode so much harder than the prior's Jacobian that one step of
+        Newton's from an optimum of EM finds it.
+        """
         white = Whitening.of(self, theta)
+        if self.by_blocks:
+            value, slope = white.value_and_gradient(np.zeros(len(theta)))
+            rises = white.value_and_gradient(slope)[0] > value
+            return replace(white, centre=white.theta(slope)) if rises else white
         for _ in range(MOST_SEARCHES):
             found = minimize(
                 lambda eta, white=white: tuple(-part for part in white.value_and_gradient(eta)),
@@ -203,7 +260,10 @@ class Whitening:
 
     def value_and_gradient(self, eta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
         """Return the log posterior density and its gradient in ``eta``."""
-        return whitened_log_posterior(eta, self.centre, self.spread, self.posterior.arguments)
+        if not self.posterior.by_blocks:
+            return whitened_log_posterior(eta, self.centre, self.spread, self.posterior.arguments)
+        value, slope = self.posterior.value_and_gradient(self.theta(eta))
+        return (value if np.isfinite(value) else -np.inf), slope @ self.spread
 
 
 def _hyperparameters(prior: Prior, coordinates: Coordinates) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.climbs import Climbs, Stopping, climb
-from bayesgmm.data import Observations
+from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.initialize import SEEDING_ROWS, candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
@@ -87,7 +87,7 @@ class EM:
 
     def run(
         self,
-        data: Observations,
+        data: Rows,
         prior: Prior,
         start: MixtureParameters | None,
         rng: np.random.Generator,
@@ -131,9 +131,7 @@ class EM:
             facts={**approximation.facts, **unsettled},
         )
 
-    def _approximation(
-        self, optima: Optima, data: Observations, prior: Prior, rng: np.random.Generator
-    ) -> Approximation:
+    def _approximation(self, optima: Optima, data: Rows, prior: Prior, rng: np.random.Generator) -> Approximation:
         """Return the best optimum alone, or draws about it."""
         if self.uncertainty == "laplace":
             return laplace_draws(optima, data, prior, self.draws, rng)
@@ -146,7 +144,7 @@ class EM:
         """When a climb ends."""
         return Stopping(self.max_iter, self.tol, self.trace)
 
-    def starts(self, data: Observations, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
+    def starts(self, data: Rows, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
         """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
         sample = data.subsample(SEEDING_ROWS, rng)
         sample = replace(sample, sample_weight=sample.sample_weight * (data.total_weight / sample.total_weight))
@@ -178,7 +176,7 @@ def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarr
     return np.array(kept)
 
 
-def polished(climbs: Climbs, best: int, data: Observations, prior: Any, rule: Stopping) -> Climbs:
+def polished(climbs: Climbs, best: int, data: Rows, prior: Any, rule: Stopping) -> Climbs:
     """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
     finer = replace(rule, tol=rule.tol * POLISH, max_iter=min(rule.max_iter, POLISH_ITERATIONS))
     last = climb(climbs.parameters[np.array([best])], data, prior, finer)
@@ -192,7 +190,7 @@ def polished(climbs: Climbs, best: int, data: Observations, prior: Any, rule: St
     return climbs
 
 
-def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
+def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
     """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
 
     So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
@@ -204,13 +202,13 @@ def spurious(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
     return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
 
 
-def rank(climbs: Climbs, data: Observations, prior: Any) -> np.ndarray:
+def rank(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
     """Return the starts that did not collapse, best first; spurious ones last."""
     order = np.lexsort((-climbs.log_posterior, spurious(climbs, data, prior)))
     return order[~climbs.collapsed[order]]
 
 
-def distinct(climbs: Climbs, ranked: np.ndarray, data: Observations, prior: Any, *, sort: bool) -> Optima:
+def distinct(climbs: Climbs, ranked: np.ndarray, data: Rows, prior: Any, *, sort: bool) -> Optima:
     """Return the different optima, best first, with the share of the starts that led to each."""
     found: list[tuple[int, int]] = []
     for start in map(int, ranked):

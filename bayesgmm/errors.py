@@ -21,6 +21,10 @@ class LoadError(BayesGMMError, ValueError):
     """A file is not a result written by bayesgmm, or is damaged."""
 
 
+class SourceError(BayesGMMError, RuntimeError):
+    """Rows could not be read where they are kept: a worker is lost for good, or a file has changed."""
+
+
 class DegenerateComponentError(BayesGMMError, ValueError):
     """Every start ended in a component without width, where the likelihood has no bound."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from operator import add
 from typing import Any
 
 import numba
@@ -13,19 +11,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayesgmm import covariance as cov
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows, sums
+from bayesgmm.data.sums import folded
 from bayesgmm.kernels.allocation import allocate_chunks
 from bayesgmm.kernels.passes import expect_chunks, respond_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
 
-#: What a compiled pass adds to: log-likelihood, counts, first and second moments.
-Totals = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-#: Rows of one chunk of a pass. It depends on nothing, so sums are the same for any number of threads.
-CHUNK_ROWS = 32_768
-#: Chunks in a group, within which sums are folded at once: a power of two, so that the tree of sums is the same.
-GROUP_CHUNKS = 16
 #: Rows times features times components times parameter values below which threads cost more than they give.
 SERIAL_WORK = 2_000_000
 
@@ -74,7 +67,7 @@ def whiten(parameters: MixtureParameters, kind: CovarianceType = "full") -> Whit
     return Whitened(constants, means, np.ascontiguousarray(factors), ~np.isfinite(log_det).all(axis=-1))
 
 
-def e_step(parameters: MixtureParameters, data: Observations, kind: CovarianceType = "full") -> Expectation:
+def e_step(parameters: MixtureParameters, data: Rows, kind: CovarianceType = "full") -> Expectation:
     """Return the log-likelihood and expected statistics of ``data`` under ``parameters``.
 
     Parameters
@@ -94,24 +87,28 @@ def e_step(parameters: MixtureParameters, data: Observations, kind: CovarianceTy
     return expect(whiten(parameters, kind), data, parameters.grid)
 
 
-def expect(white: Whitened, data: Observations, grid: tuple[int, ...], weights: Any = None) -> Expectation:
+def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = None) -> Expectation:
     """Return the pass's expectation for parameters that are factored already.
 
     ``weights (g, n)``, where given, stand for the row weights: other ones for each parameter value.
     """
-    v = data.sample_weight[None] if weights is None else weights
+    return _on_grid(data.map_reduce(expect_block, white, weights, numba.get_num_threads()), white, grid)
 
-    seen = data.values, v, data.origin, 1 / data.unit
 
-    def expect_part(start: int, stop: int, totals: Totals) -> None:
-        expect_chunks(*seen, *white.arrays, start, stop, CHUNK_ROWS, *totals)
+def expect_block(block: Observations, start: int, white: Whitened, weights: Any, threads: int) -> Expectation:
+    """Return the expectation of one block of rows, its first row being number ``start``."""
+    v = block.sample_weight[None] if weights is None else weights[:, start : start + len(block)]
+    seen = block.values, v, block.origin, 1 / block.unit
 
-    return _total(white, data, grid, expect_part)
+    def one_part(start: int, stop: int, totals: Any) -> None:
+        expect_chunks(*seen, *white.arrays, start, stop, sums.CHUNK_ROWS, *totals)
+
+    return _of_block(one_part, block, white, threads)
 
 
 def allocate(
     white: Whitened,
-    data: Observations,
+    data: Rows,
     grid: tuple[int, ...],
     keys: np.ndarray,
     labels: Int[np.ndarray, "g n"] | None = None,
@@ -131,36 +128,37 @@ def allocate(
     labels : int array (g, n), optional
         Receives the label of each row.
     """
-    kept = np.empty((0, 0), np.int32) if labels is None else labels
-    seen = data.values, data.sample_weight, data.origin, 1 / data.unit
-
-    def allocate_part(start: int, stop: int, totals: Totals) -> None:
-        allocate_chunks(*seen, *white.arrays, keys, start, stop, CHUNK_ROWS, *totals, kept)
-
-    return _total(white, data, grid, allocate_part)
+    return _on_grid(data.map_reduce(allocate_block, white, keys, labels, numba.get_num_threads()), white, grid)
 
 
-def _total(white: Whitened, data: Observations, grid: tuple[int, ...], one_part: Callable[..., None]) -> Expectation:
-    """Add up what a compiled pass writes for each chunk of rows."""
+def allocate_block(
+    block: Observations, start: int, white: Whitened, keys: np.ndarray, labels: np.ndarray | None, threads: int
+) -> Expectation:
+    """Return what `allocate` adds up for one block of rows."""
+    kept = np.empty((0, 0), np.int32) if labels is None else labels[:, start : start + len(block)]
+    seen = block.values, block.sample_weight, block.origin, 1 / block.unit
+    offset = start
+
+    def one_part(start: int, stop: int, totals: Any) -> None:
+        log_likelihood, counts, first, second = totals
+        drawn = log_likelihood, counts, first, second, kept
+        allocate_chunks(*seen, *white.arrays, keys, offset, start, stop, sums.CHUNK_ROWS, *drawn)
+
+    return _of_block(one_part, block, white, threads)
+
+
+def _of_block(one_part: Callable[..., None], block: Observations, white: Whitened, threads: int) -> Expectation:
+    """Add up what a compiled pass writes for each chunk of a block."""
     g, k, d = white.means.shape
+    shapes = (g,), (g, k), (g, k, d), white.factors.shape
+    threads = 1 if block.values.size * g * k < SERIAL_WORK else threads
+    log_likelihood, counts, first, second = folded(one_part, len(block), shapes, threads)
+    return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 
-    def of_group(start: int, stop: int) -> Expectation:
-        chunks = -(-(stop - start) // CHUNK_ROWS)
-        totals = tuple(np.zeros((chunks, *shape)) for shape in ((g,), (g, k), (g, k, d), white.factors.shape))
-        threads = 1 if (stop - start) * d * g * k < SERIAL_WORK else min(numba.get_num_threads(), chunks)
-        if threads == 1:
-            one_part(start, stop, totals)
-        else:
-            bounds = range(start, stop, CHUNK_ROWS)
-            parts = [tuple(array[c : c + 1] for array in totals) for c in range(chunks)]
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda at, part: one_part(at, min(at + CHUNK_ROWS, stop), part), bounds, parts))
-        log_likelihood, counts, first, second = (pairwise(array) for array in totals)
-        return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 
-    rows = CHUNK_ROWS * GROUP_CHUNKS
-    total = summed(of_group(start, min(start + rows, len(data))) for start in range(0, len(data), rows))
-    stats = total.stats
+def _on_grid(total: Expectation, white: Whitened, grid: tuple[int, ...]) -> Expectation:
+    """Write the sums of a flat grid out on the grid."""
+    (_, k, d), stats = white.means.shape, total.stats
     return Expectation(
         total.log_likelihood.reshape(grid),
         SufficientStatistics(
@@ -177,34 +175,6 @@ def _symmetric(second: np.ndarray, d: int) -> Float[np.ndarray, "g k d d"]:
     if second.ndim == 3:
         return second[..., None] * np.eye(d)
     return second + np.swapaxes(np.tril(second, -1), -1, -2)
-
-
-def pairwise(parts: np.ndarray) -> np.ndarray:
-    """Add up the entries of an array as `summed` does: neighbours, then neighbours of those."""
-    while len(parts) > 1:
-        even = len(parts) // 2 * 2
-        pairs = parts[0:even:2] + parts[1:even:2]
-        parts = np.concatenate([pairs, parts[even:]]) if even < len(parts) else pairs
-    return parts[0]
-
-
-def summed(parts: Iterator[Expectation]) -> Expectation:
-    """Add up in a fixed binary tree, holding one partial sum per level."""
-    levels: list[Expectation | None] = []
-    for part in parts:
-        carry: Expectation | None = part
-        for level, waiting in enumerate(levels):
-            if waiting is None:
-                levels[level], carry = carry, None
-                break
-            levels[level], carry = None, add(waiting, carry)
-        if carry is not None:
-            levels.append(carry)
-    present = [level for level in levels if level is not None]
-    total = present[0]
-    for level in present[1:]:
-        total = level + total
-    return total
 
 
 def log_densities(

@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesgmm import initialize
 from bayesgmm.arguments import one_mixture
-from bayesgmm.data import Observations
+from bayesgmm.data import Rows, rows_of
 from bayesgmm.em import EM
 from bayesgmm.errors import LoadError, ModelError
 from bayesgmm.gibbs import Gibbs
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     def run(
         self,
-        data: Observations,
+        data: Rows,
         prior: Prior,
         start: MixtureParameters | None,
         rng: np.random.Generator,
@@ -59,8 +59,9 @@ def fit(
 
     Parameters
     ----------
-    data : array (n,) or (n, d), list, DataFrame (pandas, polars), xarray object or Observations
-        Numeric columns become features under their names.
+    data : array (n,) or (n, d), list, DataFrame (pandas, polars), xarray object, Observations, path, Dask or Source
+        Numeric columns become features under their names. A path (.parquet or a folder or pattern of those, .npy,
+        .zarr), memory map, Dask array or data frame of more than 8 million values is read block by block.
     model : MixtureModel or int
         A number of components stands for full covariances and the default prior.
     engine : {"nuts", "gibbs", "em"} or an engine
@@ -107,7 +108,7 @@ def fit(
     True
     """
     runner = engine_of(engine)
-    mixture, observations = MixtureModel.of(model), Observations.of(data, sample_weight)
+    mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight)
     rng = random_generator(seed)
     began = time.perf_counter()
     seen = mixture.seen(observations)
@@ -158,7 +159,7 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
         raise LoadError(f"{str(path)!r} describes no model or engine of this version ({error})") from error
 
 
-def _start(start: Any, data: Observations, model: MixtureModel, prior: Prior) -> MixtureParameters:
+def _start(start: Any, data: Rows, model: MixtureModel, prior: Prior) -> MixtureParameters:
     """Return the starting point in the coordinates in which the data are seen."""
     if isinstance(start, MixtureResult):
         start = start.parameters
@@ -176,7 +177,7 @@ def _start(start: Any, data: Observations, model: MixtureModel, prior: Prior) ->
     return initialize.from_labels(labels, data, prior)
 
 
-def _fitting(start: MixtureParameters, data: Observations, model: MixtureModel) -> MixtureParameters:
+def _fitting(start: MixtureParameters, data: Rows, model: MixtureModel) -> MixtureParameters:
     """Refuse parameters of another shape, or that are no mixture."""
     expected = f"{model.n_components} components and {data.n_features} features"
     start = one_mixture(start, "start", expected)

@@ -14,7 +14,7 @@ import numpy as np
 from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, whole_number
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.kernels.conditionals import draw_parameters, write_factors
@@ -80,7 +80,7 @@ class Gibbs:
 
     def run(
         self,
-        data: Observations,
+        data: Rows,
         prior: Prior,
         start: MixtureParameters | None,
         rng: np.random.Generator,
@@ -104,7 +104,7 @@ class Gibbs:
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
         ]
         kept = Kept.empty(self, len(prior.concentration), data)
-        sweep = _sweep_chunked if len(data) > estep.CHUNK_ROWS else _sweep_compiled
+        sweep = _sweep_compiled if data.is_one_chunk else _sweep_chunked
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
             for stretch in _stretches(self):
                 sweep(Problem(data, prior, self.permutation == "random"), chains, stretch, kept)
@@ -120,15 +120,15 @@ class Problem:
 
     Attributes
     ----------
-    data : Observations
-        Rows, as seen.
+    data : Rows
+        As seen.
     prior : ConjugatePrior or SemiConjugatePrior
         In the same coordinates.
     permuted : bool
         Whether components are put in random order after every sweep.
     """
 
-    data: Observations
+    data: Rows
     prior: Any
     permuted: bool
 
@@ -213,7 +213,7 @@ class Kept:
     labels: np.ndarray | None
 
     @classmethod
-    def empty(cls, settings: Gibbs, k: int, data: Observations) -> Kept:
+    def empty(cls, settings: Gibbs, k: int, data: Rows) -> Kept:
         """Return room for the draws of every chain."""
         grid, d, every = (settings.chains, settings.draws), data.n_features, settings.label_every
         shapes = (*grid, k), (*grid, k, d), (*grid, k, d, d)
@@ -233,19 +233,21 @@ class Kept:
         return self.labels[chain, stretch.draw // self.label_every : stretch.draws.stop // self.label_every]
 
 
-def _check(settings: Gibbs, data: Observations, prior: Prior) -> None:
+def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:
     if isinstance(prior, SeparationPrior):
         raise ModelError("Gibbs has no conditional draws under SeparationPrior; use engine='nuts', or another prior")
     refuse_flat(prior)
     if settings.permutation == "random" and not is_exchangeable(prior):
         raise ModelError("the prior tells components apart, so permutation='random' would mix them up; leave it 'none'")
-    weight = data.sample_weight
+    weight = data.weights
     odd = np.flatnonzero(weight != np.round(weight))
     if odd.size:
         raise DataError(
             f"Gibbs draws a label for every copy of a row, so `sample_weight` has to hold whole numbers, got "
             f"{weight[odd[0]]:g} ({odd.size} of {len(weight)} rows); round them, or use engine='nuts' or 'em'"
         )
+    if settings.label_every and not isinstance(data, Observations):
+        raise DataError(f"`label_every` would keep {len(data):,} labels a draw; it is for rows in memory")
     if settings.label_every and weight.max() > 1:
         raise DataError(
             f"`label_every` keeps one label a row, but rows count up to {weight.max():g} times; repeat those rows"
@@ -267,6 +269,7 @@ def _stretches(settings: Gibbs) -> Iterator[Stretch]:
 def _sweep_compiled(problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
     """Sweep every chain by itself, as many at a time as there are threads."""
     data, k, d = problem.data, len(problem.prior.concentration), problem.data.n_features
+    assert isinstance(data, Observations), "rows of one chunk are in memory"
     seen = data.values, data.sample_weight, data.origin, 1 / data.unit
     shape = (1, k, d) if cov.is_diagonal(problem.prior.covariance_type) else (1, k, d, d)
 

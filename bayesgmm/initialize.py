@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayesgmm import covariance as cov
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows
 from bayesgmm.errors import ModelError
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior
@@ -36,7 +36,7 @@ def candidates(
     return MixtureParameters(*(np.concatenate(arrays) for arrays in zip(*(p.arrays for p in parts), strict=True)))
 
 
-def smoothing_prior(data: Observations, prior: Prior) -> ConjugatePrior:
+def smoothing_prior(data: Rows, prior: Prior) -> ConjugatePrior:
     """Return the data-scaled prior in which groups are summed up, so that no start is singular."""
     k, d, kind = len(prior.concentration), data.n_features, prior.covariance_type
     _, sample = data.moments()
@@ -127,7 +127,7 @@ def _scatter(
     return scatter
 
 
-def from_labels(labels: np.ndarray, data: Observations, prior: Prior) -> MixtureParameters:
+def from_labels(labels: np.ndarray, data: Rows, prior: Prior) -> MixtureParameters:
     """Return the parameters that a label for each row implies.
 
     Raises
@@ -136,6 +136,8 @@ def from_labels(labels: np.ndarray, data: Observations, prior: Prior) -> Mixture
         If there is not one label from 0 to k - 1 for each row.
     """
     k = len(prior.concentration)
+    if not isinstance(data, Observations):
+        raise ModelError("`start` cannot be labels of rows that are read block by block; give MixtureParameters")
     if labels.shape != (len(data),):
         raise ModelError(f"`start` has to give one label for each of {len(data)} rows, got shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= k:

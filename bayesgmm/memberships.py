@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 from jaxtyping import Float
 from scipy.special import entr
 
 from bayesgmm.data import Observations
-from bayesgmm.estep import log_densities, responsibilities
+from bayesgmm.estep import SERIAL_WORK, log_densities, whiten
+from bayesgmm.kernels.memberships import average_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Draws that are averaged: evenly spaced over the chains when there are more.
 MOST_DRAWS = 2000
+#: Rows that a thread takes at a time.
+ROWS_A_THREAD = 4096
 #: Responsibilities held at a time: 32 MB.
 BATCH_VALUES = 4_000_000
 
@@ -54,16 +59,25 @@ def memberships(parameters: MixtureParameters, data: Observations, kind: Covaria
     n, k, is_point = len(data), draws.n_components, len(draws.weights) == 1
     probability, lower, upper = np.empty((n, k)), np.full((n, k), np.nan), np.full((n, k), np.nan)
     overlap = np.empty(n)
-    rows = max(1, BATCH_VALUES // (len(draws.weights) * k))
-    for start in range(0, n, rows):
-        at = slice(start, start + rows)
-        r = responsibilities(draws, data.rows(start, start + rows), kind)
-        probability[at] = r.mean(axis=0).T
-        overlap[at] = entr(r).sum(axis=1).mean(axis=0)
-        if not is_point:
-            tail = (1 - ci_prob) / 2
-            lower[at], upper[at] = (q.T for q in np.quantile(r, [tail, 1 - tail], axis=0))
+    tail, white = (1 - ci_prob) / 2, whiten(draws, kind)
+    seen = data.values, data.origin, 1 / data.unit
+    wanted = (lower, upper) if not is_point else (np.empty((0, k)), np.empty((0, k)))
+
+    def average(start: int) -> None:
+        rows = slice(start, min(start + ROWS_A_THREAD, n))
+        low, high = (w[rows] for w in wanted)
+        written = probability[rows], low, high, overlap[rows]
+        average_rows(*seen, *white.arrays, tail, start, rows.stop, *written)
+
+    starts = range(0, n, ROWS_A_THREAD)
+    if n * len(draws.weights) * k < SERIAL_WORK:
+        for start in starts:
+            average(start)
+    else:
+        with ThreadPoolExecutor(min(numba.get_num_threads(), len(starts))) as pool:
+            list(pool.map(average, starts))
     entropy = entr(probability).sum(axis=1)
+    overlap = entropy if is_point else overlap
     pair = ("observation", "component")
     return xr.Dataset(
         {

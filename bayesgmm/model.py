@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from bayesgmm import covariance as cov
 from bayesgmm.arguments import one_of, whole_number
-from bayesgmm.data import Observations
+from bayesgmm.data import Rows
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType
 from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
@@ -60,7 +58,7 @@ class MixtureModel:
         """Whether the prior is flat: maximum likelihood."""
         return isinstance(self.prior, str)
 
-    def prior_for(self, data: Observations) -> Prior:
+    def prior_for(self, data: Rows) -> Prior:
         """Return the prior with every number written out for this many features, in data units."""
         k, d = self.n_components, data.n_features
         if self.is_flat:
@@ -69,7 +67,7 @@ class MixtureModel:
             return ConjugatePrior.from_data(data, k, self.covariance_type)
         return self.prior.bound(k, d, self.covariance_type)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def seen(self, data: Observations) -> Observations:
+    def seen[R: Rows](self, data: R) -> R:
         """Return the data in the coordinates in which this model is fitted.
 
         Raises
@@ -77,7 +75,7 @@ class MixtureModel:
         DataError
             If fewer rows count than there are components, or a column cannot be standardised.
         """
-        rows = int(np.count_nonzero(data.sample_weight))
+        rows = data.counted_rows
         if rows < self.n_components:
             raise DataError(
                 f"`data` has {rows} rows that count, fewer than n_components={self.n_components}; "

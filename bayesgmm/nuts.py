@@ -10,8 +10,9 @@ import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.compact import Whitening
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
+from bayesgmm.errors import ModelError
 from bayesgmm.estep import allocate, e_step, whiten
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
@@ -90,7 +91,7 @@ class NUTS:
 
     def run(
         self,
-        data: Observations,
+        data: Rows,
         prior: Prior,
         start: MixtureParameters | None,
         rng: np.random.Generator,
@@ -116,11 +117,11 @@ class NUTS:
         stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
         return Draws(parameters, log_posterior, allocated.log_likelihood, _scored(optima, data, prior), stats)
 
-    def _cores(self, data: Observations, prior: Prior) -> int:
+    def _cores(self, data: Rows, prior: Prior) -> int:
         """Return how many chains to sample at a time."""
         if self.cores is not None:
             return min(self.cores, self.chains)
-        work = data.values.size * data.n_features * len(prior.concentration)
+        work = len(data) * data.n_features**2 * len(prior.concentration)
         return 1 if work < SERIAL_WORK else min(self.chains, os.cpu_count() or 1)
 
 
@@ -149,9 +150,7 @@ class Sampling:
     cores: int
 
 
-def _sample_compact(
-    sampling: Sampling, data: Observations, prior: Prior
-) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+def _sample_compact(sampling: Sampling, data: Rows, prior: Prior) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
     del data, prior  # The modes hold both.
     white = sampling.starts.modes[0]
     tree = (_nutpie_on_compact if sampling.engine.sampler == "nutpie" else _pymc_on_compact)(sampling, white)
@@ -159,10 +158,12 @@ def _sample_compact(
 
 
 def _sample_transparent(
-    sampling: Sampling, data: Observations, prior: Prior
+    sampling: Sampling, data: Rows, prior: Prior
 ) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
     from bayesgmm.pymc_model import build_standardised_model
 
+    if not isinstance(data, Observations):
+        raise ModelError("form='transparent' needs the rows in memory; NUTS() samples rows that are read by blocks")
     model = build_standardised_model(data, prior)
     run = _nutpie_on_model if sampling.engine.sampler == "nutpie" else _pymc_on_model
     tree = run(sampling, model, prior)
@@ -170,9 +171,7 @@ def _sample_transparent(
     return MixtureParameters(*(tree["posterior"][name].values for name in names)), kept_stats(tree)
 
 
-def _allocated(
-    parameters: MixtureParameters, data: Observations, prior: Prior, rng: np.random.Generator
-) -> Expectation:
+def _allocated(parameters: MixtureParameters, data: Rows, prior: Prior, rng: np.random.Generator) -> Expectation:
     """Return each draw's log-likelihood, with labels drawn given its parameters."""
     keys = rng.integers(2**64, size=int(np.prod(parameters.grid)), dtype=np.uint64)
     return allocate(whiten(parameters, prior.covariance_type), data, parameters.grid, keys)
@@ -193,7 +192,7 @@ def _prior_for_em(prior: Prior) -> Prior:
     return ConjugatePrior(prior.concentration, 0.0, 0.01, d + 2.0, scale).bound(k, d, prior.covariance_type)
 
 
-def _scored(optima: Optima, data: Observations, prior: Prior) -> Optima:
+def _scored(optima: Optima, data: Rows, prior: Prior) -> Optima:
     """Return the optima with the log posterior under the prior that was sampled."""
     likelihood = e_step(optima.parameters, data, prior.covariance_type).log_likelihood
     return replace(optima, log_posterior=likelihood + prior.log_density(optima.parameters))

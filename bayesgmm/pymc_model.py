@@ -5,8 +5,11 @@ This is the only module that imports PyMC and PyTensor; it is imported late.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.exceptions import NotScalarConstantError
 
 from bayesgmm import covariance as cov
+from bayesgmm import kernels
 from bayesgmm.compact import SMALLEST_WEIGHT, Coordinates, Whitening
 from bayesgmm.data import Observations
 from bayesgmm.errors import ModelError
@@ -81,6 +85,13 @@ class MixtureLogDensity(Op):
         return [*(factor * g for g in outputs[1:]), *data]  # pyright: ignore
 
 
+@cache
+def kernels_version() -> int:
+    """Return a number that changes with the compiled loops, so that PyTensor's own cache of them is not outlived."""
+    sources = sorted(Path(kernels.__file__).parent.glob("*.py"))
+    return zlib.crc32(b"".join(path.read_bytes() for path in sources))
+
+
 @register_funcify_default_op_cache_key(MixtureLogDensity)
 def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any, int]:
     is_diagonal = op.is_diagonal
@@ -96,7 +107,7 @@ def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any,
             is_diagonal,
         )
 
-    return mixture_log_density, 1
+    return mixture_log_density, kernels_version()
 
 
 class LowerInverse(Op):
@@ -152,7 +163,7 @@ def _lower_inverse_in_numba(*_: Any, **__: Any) -> tuple[Any, int]:
     def lower_inverse(matrices):
         return lower_inverses(np.ascontiguousarray(matrices))
 
-    return lower_inverse, 1
+    return lower_inverse, kernels_version()
 
 
 @register_funcify_default_op_cache_key(LowerInverseGradient)
@@ -161,7 +172,7 @@ def _lower_inverse_gradient_in_numba(*_: Any, **__: Any) -> tuple[Any, int]:
     def lower_inverse_gradient(inverses, along):
         return lower_inverses_gradient(np.ascontiguousarray(inverses), np.ascontiguousarray(along))
 
-    return lower_inverse_gradient, 1
+    return lower_inverse_gradient, kernels_version()
 
 
 class WhitenedLogPosterior(Op):

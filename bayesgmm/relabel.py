@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
 
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows
 from bayesgmm.estep import responsibilities
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 
@@ -128,9 +128,7 @@ class Alignment:
     margin: Float[np.ndarray, "*grid"]
 
 
-def aligned(
-    parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
-) -> Alignment:
+def aligned(parameters: MixtureParameters, reference: MixtureParameters, data: Rows, kind: CovarianceType) -> Alignment:
     """Give each value of the grid the order of components that agrees best with the reference.
 
     Best is the largest sum over rows of products of responsibilities, by linear assignment. Parameters and
@@ -147,7 +145,7 @@ def aligned(
 
 
 def alignment(
-    parameters: MixtureParameters, reference: MixtureParameters, data: Observations, kind: CovarianceType
+    parameters: MixtureParameters, reference: MixtureParameters, data: Rows, kind: CovarianceType
 ) -> Int[np.ndarray, "*grid k"]:
     """Return the order of components that agrees best with the reference (see `aligned`)."""
     return aligned(parameters, reference, data, kind).order
@@ -224,7 +222,7 @@ def _entropy(compared: Comparable) -> float:
     return sum(float(entr(r).sum(axis=(0, 1)) @ compared.rows.sample_weight) for _, r in compared.batches(hard=False))
 
 
-def _sample(data: Observations, rows: int, seed: int) -> Observations:
+def _sample(data: Rows, rows: int, seed: int) -> Observations:
     return data.subsample(rows, np.random.default_rng(seed))
 
 
@@ -244,7 +242,7 @@ def assigned(agreement: Float[np.ndarray, "g k k"]) -> Int[np.ndarray, "g k"]:
 
 
 def nearest_optimum(
-    draws: MixtureParameters, optima: MixtureParameters, data: Observations, kind: CovarianceType
+    draws: MixtureParameters, optima: MixtureParameters, data: Rows, kind: CovarianceType
 ) -> Int[np.ndarray, "*grid"]:
     """Return for each draw the optimum whose responsibilities are most like its own, whatever the labels."""
     flat = draws.reshaped((int(np.prod(draws.grid)),))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,9 +15,9 @@ from bayesgmm import memberships as soft
 from bayesgmm import storage
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.atlas import atlas, chain_optima
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows, rows_of
 from bayesgmm.diagnostics import CLEAR_MARGIN, Run, complaints, doubts, invariants, stuck_chains, table
-from bayesgmm.errors import WARNINGS, BayesGMMWarning, ModelError
+from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
@@ -29,6 +30,7 @@ from bayesgmm.relabel import (
     relabelling,
     switch_rate,
 )
+from bayesgmm.rowwise import write_memberships
 from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of, settled, tree_of, with_parameters
 from bayesgmm.seeds import random_generator
 from bayesgmm.simulation import draw_rows
@@ -71,13 +73,13 @@ class MixtureResult:
 
     @classmethod
     def of(
-        cls, draws: Draws, data: Observations, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
+        cls, draws: Draws, data: Rows, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
     ) -> MixtureResult:
         """Put draws, in the coordinates of the fit, into a result in data units."""
         tree = tree_of(settled(draws, data, model), data, model, engine, seed=seed, seconds=seconds)
         result = cls(tree, engine, model)
         tree.attrs["warnings"] = json.dumps([[type(w).__name__, str(w)] for w in result._found_wanting()])
-        small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES
+        small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES and isinstance(data, Observations)
         return result.with_log_likelihood() if small and not result.is_point else result
 
     def _found_wanting(self) -> list[BayesGMMWarning]:
@@ -145,40 +147,79 @@ class MixtureResult:
 
     @property
     def data(self) -> Observations:
-        """The rows that were fitted."""
+        """The rows that were fitted; of a source a sample, weighted to stand for all."""
         return observations_of(self.tree)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that were fitted."""
+        return self._source["rows"] if self._source else len(self.data)
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        """Where the rows are that are not kept with the result; empty if all are kept."""
+        return json.loads(self.tree.attrs.get("source", "{}"))
 
     @property
     def seconds(self) -> float:
         """Wall time of the fit."""
         return float(self.tree.attrs["seconds"])
 
-    def _seen(self, data: Any) -> Observations:
+    def _seen(self, data: Any) -> Rows:
         """Return training or new rows in the coordinates of the fit."""
         fitted = self.data
         if data is None:
+            self._refuse_to_stand_for_source()
             return fitted
-        rows = Observations.of(data).matching(fitted.features)
-        return rows.in_units(fitted.origin, fitted.unit)
+        return rows_of(data).matching(fitted.features).in_units(fitted.origin, fitted.unit)
+
+    def _in_memory(self, data: Any) -> Observations:
+        """Return training or new rows, or say that what is wanted of them would not fit into memory."""
+        rows = self._seen(data)
+        if not isinstance(rows, Observations):
+            raise DataError(
+                f"what is asked of {len(rows):,} rows would be held in memory; write it to a file: "
+                "memberships(data, to='memberships.parquet')"
+            )
+        return rows
+
+    def _refuse_to_stand_for_source(self) -> None:
+        """Refuse to answer for all rows of a source from the sample that is kept."""
+        if self._source:
+            raise DataError(
+                f"the {self.n_rows:,} rows of {self._source['path']!r} are not kept with the result; give them as "
+                "`data`, and a file to write to: memberships(data, to='memberships.parquet')"
+            )
 
     def _draws(self) -> MixtureParameters:
         """Return the relabelled draws in the coordinates of the fit."""
         data = self.data
         return parameters_of(dataset(self.relabelled().tree, "posterior")).moved(data.origin, data.unit)
 
-    def memberships(self, data: Any = None, *, ci_prob: float = 0.9) -> xr.Dataset:
+    @overload
+    def memberships(self, data: Any = None, *, ci_prob: float = 0.9, to: None = None) -> xr.Dataset: ...
+
+    @overload
+    def memberships(self, data: Any = None, *, ci_prob: float = 0.9, to: str | os.PathLike[str]) -> Path: ...
+
+    def memberships(
+        self, data: Any = None, *, ci_prob: float = 0.9, to: str | os.PathLike[str] | None = None
+    ) -> xr.Dataset | Path:
         """Return the membership of every row in every component, with its uncertainty.
 
         Parameters
         ----------
-        data : table, optional
+        data : table or source, optional
             New rows with the columns of the fit; the fitted rows where not given.
         ci_prob : float
             Probability inside the credible interval ``lower`` ... ``upper``.
+        to : path, optional
+            A ``.parquet`` file or ``.zarr`` group to which one line a row is written, block by block, instead; its
+            path is returned. Rows that are read by blocks need it.
 
         Returns
         -------
-        xarray.Dataset
+        xarray.Dataset or Path
             ``probability`` (observation, component): responsibilities averaged over relabelled draws (at most
             2,000 of them, evenly spaced: attribute ``draws``);
             ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate without ``uncertainty`` (where
@@ -199,7 +240,10 @@ class MixtureResult:
         1.0
         """
         real_number(ci_prob, "ci_prob", 0.0, 1.0)
-        found = soft.memberships(self._draws(), self._seen(data), self.model.covariance_type, ci_prob)
+        kind = self.model.covariance_type
+        if to is not None:
+            return write_memberships(to, soft.thinned(self._draws()), self._seen(data), kind, ci_prob)
+        found = soft.memberships(self._draws(), self._in_memory(data), kind, ci_prob)
         return found.assign_attrs(kind=self.kind)
 
     def predict_proba(self, data: Any = None) -> Float[np.ndarray, "n k"]:
@@ -212,7 +256,7 @@ class MixtureResult:
 
     def log_density(self, data: Any = None) -> Float[np.ndarray, " n"]:
         """Return the log of the density averaged over (at most 2,000) draws at fitted or new rows, in nats."""
-        return soft.log_average_density(self._draws(), self._seen(data), self.model.covariance_type)
+        return soft.log_average_density(self._draws(), self._in_memory(data), self.model.covariance_type)
 
     def sample(self, n: int, *, seed: Any = None) -> pd.DataFrame:
         """Draw ``n`` new rows from the posterior predictive distribution: a draw each, then a row."""
@@ -231,6 +275,7 @@ class MixtureResult:
         """
         import xarray as xr
 
+        self._refuse_to_stand_for_source()
         data = self.data
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         values = log_densities(draws, data, self.model.covariance_type)
@@ -307,7 +352,8 @@ class MixtureResult:
 
         Smaller is better: BIC is ``p log(n) - 2 log L``, minus the one that mclust prints; ICL adds
         ``-2 sum(log max_k r_ik)`` (Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189). n is the total weight.
-        Under a proper prior they are taken at the posterior mode, as by Fraley & Raftery (2007).
+        Under a proper prior they are taken at the posterior mode, as by Fraley & Raftery (2007). ICL is NaN where
+        the rows were read from a source and are not there any more.
 
         Raises
         ------
@@ -323,10 +369,13 @@ class MixtureResult:
         data = self.data
         point = self.parameters.moved(data.origin, data.unit)
         kind = self.model.covariance_type
-        found = float(log_densities(point, data, kind) @ data.sample_weight)
+        if self._source:
+            found, certain = float(dataset(self.tree, "sample_stats")["log_likelihood_total"].values.max()), np.nan
+        else:
+            found = float(log_densities(point, data, kind) @ data.sample_weight)
+            certain = data.sample_weight @ np.log(responsibilities(point, data, kind).max(axis=0))
         p = self.model.free_parameters(data.n_features)
         bic = p * np.log(data.total_weight) - 2 * found
-        certain = data.sample_weight @ np.log(responsibilities(point, data, kind).max(axis=0))
         return pd.Series(
             {"log_likelihood": found, "parameters": p, "aic": 2 * p - 2 * found, "bic": bic, "icl": bic - 2 * certain},
             name="criteria",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows, StoredObservations
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior, is_exchangeable
@@ -40,11 +40,13 @@ HYPERPARAMETER_DIMS = {
     "lkj": (),
 }
 PRIORS = {prior.__name__: prior for prior in (ConjugatePrior, SemiConjugatePrior, SeparationPrior)}
+#: Rows of a source that a result keeps, to relabel and diagnose by.
+ROWS_KEPT = 10_000
 #: Packages whose versions a result carries.
 PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
 
 
-def settled(draws: Draws, data: Observations, model: MixtureModel) -> Draws:
+def settled(draws: Draws, data: Rows, model: MixtureModel) -> Draws:
     """Return draws in data units, carrying the labels of the best optimum.
 
     How each was permuted is kept in ``sample_stats["label_order"]``. Where the prior tells components
@@ -92,7 +94,7 @@ def relabelled_rows(labels: Int[np.ndarray, "chain kept n"], order: Int[np.ndarr
     return np.take_along_axis(place, labels.astype(np.intp), axis=-1).astype(labels.dtype)
 
 
-def _trace_in_units(trace: Mapping[str, np.ndarray], data: Observations, shift: float) -> dict[str, np.ndarray]:
+def _trace_in_units(trace: Mapping[str, np.ndarray], data: Rows, shift: float) -> dict[str, np.ndarray]:
     if not trace:
         return {}
     found = {"log_posterior": trace["log_posterior"] + shift}
@@ -103,7 +105,7 @@ def _trace_in_units(trace: Mapping[str, np.ndarray], data: Observations, shift: 
 
 
 def tree_of(
-    draws: Draws, data: Observations, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
+    draws: Draws, data: Rows, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
 ) -> xr.DataTree:
     """Return the tree of a fit.
 
@@ -111,8 +113,8 @@ def tree_of(
     ----------
     draws : Draws
         As by `settled`.
-    data : Observations
-        As seen by the fit.
+    data : Rows
+        As seen by the fit; of a source a sample is kept.
     model : MixtureModel
         What was asked for.
     engine : object
@@ -124,6 +126,7 @@ def tree_of(
     """
     import xarray as xr
 
+    rows_of_fit, data = data, data if isinstance(data, Observations) else kept_rows(data)
     k = draws.parameters.n_components
     names = {"component": np.arange(k), "feature": list(data.features), "feature_bis": list(data.features)}
     rows = {"observation": data.index}
@@ -151,16 +154,33 @@ def tree_of(
     if draws.labels is not None:
         groups["allocation"] = _allocation(draws.labels, draw, data)
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
-    tree.attrs = identity(data, model) | {
-        "engine": json.dumps({"name": type(engine).__name__} | asdict(engine)),
-        "seed": str(seed),
-        "seconds": seconds,
-        "converged": int(draws.converged),
-        "kind": draws.kind,
-        "facts": json.dumps(dict(draws.facts)),
-        "inference_library": "bayesgmm",
-    }
+    tree.attrs = (
+        identity(data, model)
+        | source_of(rows_of_fit)
+        | {
+            "engine": json.dumps({"name": type(engine).__name__} | asdict(engine)),
+            "seed": str(seed),
+            "seconds": seconds,
+            "converged": int(draws.converged),
+            "kind": draws.kind,
+            "facts": json.dumps(dict(draws.facts)),
+            "inference_library": "bayesgmm",
+        }
+    )
     return tree
+
+
+def kept_rows(data: Rows) -> Observations:
+    """Return the rows that a result keeps of a source: a sample that stands for all of them, by its weights."""
+    sample = data.subsample(ROWS_KEPT, np.random.default_rng(0))
+    return replace(sample, sample_weight=sample.sample_weight * (data.total_weight / sample.total_weight))
+
+
+def source_of(data: Rows) -> dict[str, Any]:
+    """Return the attribute that says where rows are that a result does not keep, if there are any."""
+    if not isinstance(data, StoredObservations):
+        return {}
+    return {"source": json.dumps(data.source.describe() | {"rows": len(data)})}
 
 
 def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from bayesgmm.compact import CompactPosterior, Whitening
-from bayesgmm.data import Observations
+from bayesgmm.data import Rows
 from bayesgmm.errors import ModelError
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import Prior
@@ -47,7 +47,7 @@ class Starts:
     of_optimum: list[int]
 
     @classmethod
-    def at(cls, optima: MixtureParameters, data: Observations, prior: Prior) -> Starts:
+    def at(cls, optima: MixtureParameters, data: Rows, prior: Prior) -> Starts:
         """Return the modes to which the (best) optima of EM lead, all in standardised coordinates."""
         posterior = CompactPosterior.of(data, prior)
         packed = posterior.coordinates.pack(optima[:MOST_MODES])

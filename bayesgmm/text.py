@@ -62,7 +62,7 @@ def headline(result: MixtureResult) -> str:
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
     return (
-        f"{model.n_components} {model.covariance_type} Gaussian components, {prior}; {len(data)} rows of "
+        f"{model.n_components} {model.covariance_type} Gaussian components, {prior}; {result.n_rows:,} rows of "
         f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
     )
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from bayesgmm import estep
 from bayesgmm.climbs import Stopping, climb
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Rows
 from bayesgmm.diagnostics import smoothed_importance_weights
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.parameters import MixtureParameters, Optima
@@ -46,9 +46,7 @@ class Approximation:
     facts: Mapping[str, float] = field(default_factory=dict)
 
 
-def laplace_draws(
-    optima: Optima, data: Observations, prior: Prior, draws: int, rng: np.random.Generator
-) -> Approximation:
+def laplace_draws(optima: Optima, data: Rows, prior: Prior, draws: int, rng: np.random.Generator) -> Approximation:
     """Draw from normal distributions at the posterior modes, reweighted to the posterior.
 
     Proposals come, in unconstrained coordinates, from the normal whose precision is the observed information
@@ -83,7 +81,7 @@ def systematic(weights: Float[np.ndarray, " m"], number: int, rng: np.random.Gen
 
 
 def bootstrap_draws(
-    optima: Optima, data: Observations, prior: Any, draws: int, rule: Stopping, rng: np.random.Generator
+    optima: Optima, data: Rows, prior: Any, draws: int, rule: Stopping, rng: np.random.Generator
 ) -> Approximation:
     """Maximise the likelihood, times the prior, of randomly weighted rows, from the best optimum.
 
@@ -96,6 +94,8 @@ def bootstrap_draws(
     DegenerateComponentError
         If every replicate collapses.
     """
+    if not isinstance(data, Observations):
+        raise ModelError("uncertainty='bootstrap' weighs rows in memory anew; use 'laplace' for rows read by blocks")
     batch = max(1, BATCH_VALUES // len(data))
     parts, unfinished = [], 0
     for first in range(0, draws, batch):
@@ -117,7 +117,7 @@ def bootstrap_draws(
     return Approximation(parameters, _log_posterior(parameters, data, prior), "weighted-likelihood bootstrap", facts)
 
 
-def _log_posterior(parameters: MixtureParameters, data: Observations, prior: Prior) -> Float[np.ndarray, " draw"]:
+def _log_posterior(parameters: MixtureParameters, data: Rows, prior: Prior) -> Float[np.ndarray, " draw"]:
     """Return the log posterior of each draw given the rows as they are."""
     likelihood = estep.e_step(parameters, data, prior.covariance_type).log_likelihood
     return likelihood + np.asarray(prior.log_density(parameters))

@@ -15,7 +15,7 @@ import truth
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import estep
+from bayesgmm.data import sums
 
 NINE = np.array([-2.9, -2.2, -1.6, -0.6, 0.1, 0.9, 1.5, 2.6, 3.7])[:, None]
 EIGHT = np.array(
@@ -121,7 +121,7 @@ def test_one_component_has_every_row_and_the_posterior_known_for_it(family, engi
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_in_several_chunks_are_grouped_as_in_one(family, monkeypatch):
     """The other of the two ways in which Gibbs passes over the rows."""
-    monkeypatch.setattr(estep, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 4)
     monkeypatch.setitem(ENGINES, "Gibbs", bg.Gibbs(draws=5000, tune=500, permutation="random"))
     truth.hold(claims_on_groupings(3, 1, family, "Gibbs"))
 

@@ -12,6 +12,7 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm import estep, gibbs
+from bayesgmm.data import sums
 from bayesgmm.gibbs import Problem
 from bayesgmm.kernels.conditionals import draw_parameters
 from bayesgmm.kernels.gibbs import run_sweeps
@@ -108,7 +109,7 @@ def test_the_label_of_a_row_does_not_depend_on_chunks_or_threads(rng, monkeypatc
     data, parameters = overlapping(5000), random_parameters(rng, 3, 2)
     white, seen = estep.whiten(parameters), []
     for chunk, threads in ((32_768, 1), (333, 1), (333, 2), (64, 2)):
-        monkeypatch.setattr(estep, "CHUNK_ROWS", chunk)
+        monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
         monkeypatch.setattr(estep, "SERIAL_WORK", 0)
         monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         labels = np.empty((1, 5000), np.int16)

@@ -11,6 +11,7 @@ from mixtures import log_joint, random_parameters, slow_pass
 from scipy.special import logsumexp
 
 from bayesgmm import MixtureParameters, Observations, e_step, estep
+from bayesgmm.data import sums
 from bayesgmm.kernels import blocks, machine
 from bayesgmm.kernels.factors import precision_factors
 from bayesgmm.kernels.steps import padded, soft_maximum
@@ -185,7 +186,7 @@ def test_whole_weights_equal_repeated_rows(rng):
 
 def test_bits_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
     monkeypatch.setattr(estep, "SERIAL_WORK", 0)
-    monkeypatch.setattr(estep, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 100)
     data, parameters = Observations.of(rng.normal(size=(1234, 3))), random_parameters(rng, 3, 3)
     found = []
     for threads in (1, 2, 4):
@@ -200,7 +201,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
 def test_chunked_sums_agree_with_one_chunk(rng, monkeypatch):
     data, parameters = Observations.of(rng.normal(size=(1000, 2))), random_parameters(rng, 2, 2)
     whole = e_step(parameters, data)
-    monkeypatch.setattr(estep, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 37)
     assert np.allclose(e_step(parameters, data).stats.second, whole.stats.second, rtol=1e-12)
 
 

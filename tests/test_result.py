@@ -53,9 +53,9 @@ def test_stored_log_posterior_is_that_of_the_stored_draws(nuts_result, faithful)
     assert np.allclose(nuts_result.tree["log_likelihood"]["observations"][1, 7], np.log(density))
 
 
-def test_pointwise_log_likelihood_is_left_out_where_large_and_given_on_request(galaxies, monkeypatch):
+def test_pointwise_log_likelihood_is_left_out_where_large_and_given_on_request(faithful, monkeypatch):
     monkeypatch.setattr(result_module, "POINTWISE_VALUES", 10)
-    result = bg.fit(galaxies, 2, engine=bg.NUTS(), seed=1, progress=False)
+    result = bg.fit(faithful, 2, engine=bg.NUTS(), seed=1, progress=False)
     assert "log_likelihood" not in result.tree.children
     assert np.isfinite(az.loo(result.with_log_likelihood().tree).elpd)
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm import estep
 from bayesgmm.cli import app
+from bayesgmm.data import sums
 from bayesgmm.parameters import COVARIANCE_TYPES
 
 rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_every_prior_and_covariance_type_is_swept(kind, prior, monkeypatch):
     model = bg.MixtureModel(2, kind, prior(kind))
     whole = bg.fit(TABLE, model, engine=engine, seed=1, progress=True)
     weighted = bg.fit(TABLE, model, engine=replace(engine, label_every=0), sample_weight=30 - np.arange(14), seed=1)
-    monkeypatch.setattr(estep, "CHUNK_ROWS", 5)
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 5)
     parts = bg.fit(TABLE, model, engine=engine, seed=1, progress=False)
     for result in (whole, weighted, parts):
         assert np.isfinite(result.tree["sample_stats"]["lp"]).all()

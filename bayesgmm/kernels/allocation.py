@@ -65,13 +65,13 @@ def gather_component(columns, copies, size, gathered, kept):
 
 @compiled
 def allocate_rows(
-    x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys,
+    x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys, offset,
     start, stop, log_likelihood, counts, first, second, labels,
 ):  # fmt: skip
     """Add the rows' log-likelihood and the statistics of labels drawn to the last arguments.
 
-    One key (g) for each parameter value; ``labels (g, rows)`` receives the component of each row, unless it is
-    empty. Rows whose weight is above 1 are split between components.
+    One key (g) for each parameter value; ``offset`` is the number of row 0; ``labels (g, rows)`` receives the
+    component of each row, unless it is empty. Rows whose weight is above 1 are split between components.
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
@@ -96,9 +96,9 @@ def allocate_rows(
                 columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred
             )  # fmt: skip
             if heaviest <= 1.0:
-                allocate_single(r, total, keys[g], first_row, size, threshold, reached)
+                allocate_single(r, total, keys[g], offset + first_row, size, threshold, reached)
             else:
-                allocate_copies(r, total, v, keys[g], first_row, size)
+                allocate_copies(r, total, v, keys[g], offset + first_row, size)
             for c in range(k):
                 m = gather_component(columns, r[c], size, gathered, kept)
                 counts[g, c] += add_moments(
@@ -113,7 +113,7 @@ def allocate_rows(
 
 @compiled
 def allocate_chunks(
-    x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys,
+    x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys, offset,
     start, stop, chunk_rows, log_likelihood, counts, first, second, labels,
 ):  # fmt: skip
     """Do the same for each chunk of the rows, whose sums are an entry each; ``labels`` are those of all rows."""
@@ -121,6 +121,6 @@ def allocate_chunks(
         begin = start + chunk * chunk_rows
         end = min(begin + chunk_rows, stop)
         allocate_rows(
-            x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys, begin, end,
+            x, sample_weight, origin, inverse_unit, log_constants, means, factors, keys, offset, begin, end,
             log_likelihood[chunk], counts[chunk], first[chunk], second[chunk], labels[:, begin:end],
         )  # fmt: skip

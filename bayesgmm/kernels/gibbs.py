@@ -46,7 +46,7 @@ def run_sweeps(
         at = (count + 1) // label_every - 1 if label else 0
         write_factors(weights, covariances, constants[0], factors[0])
         allocate_rows(
-            x, sample_weight, origin, inverse_unit, constants, about, factors, keys, 0, x.shape[0],
+            x, sample_weight, origin, inverse_unit, constants, about, factors, keys, 0, 0, x.shape[0],
             log_likelihood, counts, first, second, labels[at : at + label],
         )  # fmt: skip
         if keep:

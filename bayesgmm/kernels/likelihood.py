@@ -9,14 +9,21 @@ HALF_LOG_2PI = 0.9189385332046727
 
 
 @compiled_exactly
+def write_constants(log_weights, factor_of, constants):
+    """Write ``log(weight) + log|P| - d log(2 pi) / 2`` of every component."""
+    d = factor_of.shape[1]
+    for c in range(log_weights.shape[0]):
+        constants[c] = log_weights[c] - d * HALF_LOG_2PI
+        for j in range(d):
+            constants[c] += np.log(factor_of[c, j, j])
+
+
+@compiled_exactly
 def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_of, is_diagonal, log_densities):
     """Return log-likelihood, counts, first and (lower triangular) second moments of one value."""
     k, d = means.shape
     constants = np.empty((1, k))
-    for c in range(k):
-        constants[0, c] = log_weights[c] - d * HALF_LOG_2PI
-        for j in range(d):
-            constants[0, c] += np.log(factor_of[c, j, j])
+    write_constants(log_weights, factor_of, constants[0])
     value, counts = np.zeros(1), np.zeros((1, k))
     first, second = np.zeros((1, k, d)), np.zeros((1, k, d, d))
     about, n = means.reshape((1, k, d)), x.shape[0]

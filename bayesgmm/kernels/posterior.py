@@ -165,14 +165,8 @@ def collect_factors(gradient_of, kind, gradient_blocks):
 
 
 @compiled_exactly
-def log_posterior(
-    theta, x, sample_weight, origin, inverse_unit, kind,
-    concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj,
-):  # fmt: skip
-    """Return the log posterior density of the unconstrained vector, up to a constant, and its gradient.
-
-    ``deviation`` is empty under an inverse-Wishart prior, else ``dof`` is not read.
-    """
+def place(theta, kind, loc, root):
+    """Return log weights, means, log-diagonal, ``A`` and factors of blocks and of components at a vector."""
     k, d = loc.shape
     blocks, p = root.shape[0], root.shape[1]
     at_means, at_diagonal = k - 1, k - 1 + k * d
@@ -183,13 +177,23 @@ def log_posterior(
     log_weights, a, block_factors = np.empty(k), np.zeros((blocks, p, p)), np.zeros((blocks, p, p))
     unpack_weights(theta, k, log_weights)
     unpack_blocks(diagonal, lower, root, a, block_factors)
-    factor_of, gradient_of = np.zeros((k, d, d)), np.zeros((k, d, d))
+    factor_of = np.zeros((k, d, d))
     expand_factors(block_factors, kind, factor_of)
+    return log_weights, means, diagonal, a, block_factors, factor_of
 
-    value, counts, first, second = expected(
-        x, sample_weight, origin, inverse_unit, log_weights, means, factor_of, kind >= 2, np.empty(0)
-    )
-    gradient = np.zeros(theta.size)
+
+@compiled_exactly
+def with_prior(
+    placed, value, counts, first, second, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj
+):
+    """Return log posterior and gradient from the log-likelihood and the expected statistics there."""
+    log_weights, means, diagonal, a, block_factors, factor_of = placed
+    k, d = loc.shape
+    blocks, p = root.shape[0], root.shape[1]
+    at_means, at_diagonal = k - 1, k - 1 + k * d
+    at_lower = at_diagonal + blocks * p
+    gradient_of = np.zeros((k, d, d))
+    gradient = np.zeros(at_lower + blocks * (p * (p - 1) // 2))
     mass = counts + concentration
     total = mass.sum()
     for c in range(k):
@@ -209,6 +213,24 @@ def log_posterior(
     gradient[at_means:at_diagonal] = gradient_means.ravel()
     chain_to_theta(gradient_blocks, root, a, gradient_a, gradient, at_diagonal, at_lower)
     return value, gradient
+
+
+@compiled_exactly
+def log_posterior(
+    theta, x, sample_weight, origin, inverse_unit, kind,
+    concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj,
+):  # fmt: skip
+    """Return the log posterior density of the unconstrained vector, up to a constant, and its gradient.
+
+    ``deviation`` is empty under an inverse-Wishart prior, else ``dof`` is not read.
+    """
+    placed = place(theta, kind, loc, root)
+    value, counts, first, second = expected(
+        x, sample_weight, origin, inverse_unit, placed[0], placed[1], placed[5], kind >= 2, np.empty(0)
+    )
+    return with_prior(
+        placed, value, counts, first, second, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj
+    )
 
 
 @compiled_exactly

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from bayesgmm import covariance as cov
 from bayesgmm.arguments import one_of, whole_number
-from bayesgmm.data import Observations
+from bayesgmm.data import Rows, rows_of
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
@@ -86,7 +86,7 @@ class ConjugatePrior:
         """
         whole_number(n_components, "n_components", 1)
         one_of(covariance_type, "covariance_type", COVARIANCE_TYPES)
-        data = Observations.of(data).standardised()
+        data = rows_of(data).standardised()
         d = data.n_features
         _, sample = data.moments()
         if cov.is_diagonal(covariance_type):
@@ -197,7 +197,7 @@ def _refuse_improper(prior: ConjugatePrior) -> None:
         raise ModelError("the flat prior is improper: nothing can be drawn from it; give a proper prior")
 
 
-def _refuse_collinear(sample: Float[np.ndarray, "d d"], data: Observations) -> None:
+def _refuse_collinear(sample: Float[np.ndarray, "d d"], data: Rows) -> None:
     """Refuse a sample covariance, in standard units, that is singular to rounding."""
     values, vectors = np.linalg.eigh(sample)
     if values[0] > 1e-13 * len(values):

@@ -1,0 +1,127 @@
+"""Dask arrays and data frames as sources: blocks stay on the cluster, and functions go to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bayesgmm.data.reading import distinct
+from bayesgmm.data.sources import Source
+from bayesgmm.data.sums import block_bounds
+from bayesgmm.errors import DataError, SourceError
+
+#: Seconds without a worker, or between looks at whether there is one.
+PATIENCE, LOOK = 40.0, 2.0
+
+
+def is_dask(data: Any) -> bool:
+    """Return whether this is a Dask array or data frame; imports nothing."""
+    return type(data).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(data, "dask")
+
+
+class DaskSource(Source):
+    """A Dask array (n, d), or the numeric columns of a Dask data frame.
+
+    With a `distributed.Client` in the process the blocks are kept by its workers, who compute anew what is lost with
+    one of them; without, blocks are computed in threads whenever they are read.
+    """
+
+    def __init__(self, data: Any) -> None:
+        features: tuple[str, ...] = ()
+        if hasattr(data, "to_dask_array"):
+            data = data.to_frame() if data.ndim == 1 else data
+            data = data.select_dtypes("number")
+            features = distinct(tuple(str(name) for name in data.columns))
+            if not features:
+                raise DataError("`data` has no numeric column; convert some to numbers")
+            data = data.to_dask_array(lengths=True)
+        if data.ndim not in (1, 2) or data.dtype.kind not in "iuf":
+            raise DataError(f"`data` has to hold rows of real numbers, got shape {data.shape} and dtype {data.dtype}")
+        data = data.reshape(-1, 1) if data.ndim == 1 else data
+        if np.isnan(data.shape[0]):
+            data = data.compute_chunk_sizes()
+        n, d = data.shape
+        self.features = features or tuple(f"x{j}" for j in range(d))
+        rows = tuple(stop - start for start, stop in block_bounds(n, d))
+        self._array = data.astype(np.float64).rechunk((rows, (d,))) if n else data
+        self._blocks: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return int(self._array.shape[0])
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
+        """Return rows, computed in threads."""
+        return np.ascontiguousarray(self._array[start:stop].compute(scheduler="threads"))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name under which Dask knows it."""
+        return {"kind": "dask", "path": str(self._array.name)}
+
+    def each(self, function: Callable[..., Any], bounds: list[tuple[int, int]]) -> Iterator[Any]:
+        """Yield ``function(values, start)`` for each block, in order, computed where the blocks are."""
+        client = _client()
+        if client is None:
+            yield from super().each(function, bounds)
+            return
+        if self._blocks is None:
+            self._blocks = client.compute([self._array.blocks[i] for i in range(self._array.numblocks[0])])
+
+        futures = [
+            client.submit(_apply, function, block, start, pure=False)
+            for block, (start, _) in zip(self._blocks or (), bounds, strict=True)
+        ]
+        for future, (start, stop) in zip(futures, bounds, strict=True):
+            yield _result(client, future, start, stop)
+
+
+def _apply(function: Callable[..., Any], values: np.ndarray, start: int) -> tuple[int, Any]:
+    """Return the number of rows and what a function makes of them, on one thread: workers have others."""
+    import numba
+
+    numba.set_num_threads(1)
+    return len(values), function(np.ascontiguousarray(values), start)
+
+
+def _result(client: Any, future: Any, start: int, stop: int) -> Any:
+    """Wait for a block's result, as long as there is anyone to compute it."""
+    from distributed import TimeoutError as StillWaiting
+    from distributed.scheduler import KilledWorker
+
+    alone_since = None
+    while True:
+        try:
+            rows, result = future.result(timeout=LOOK)
+        except StillWaiting:
+            workers = client.scheduler_info(n_workers=-1)["workers"] if client.status == "running" else {}
+            alone_since = None if workers else alone_since or time.monotonic()
+            if alone_since is not None and time.monotonic() - alone_since > PATIENCE:
+                raise SourceError(
+                    f"the Dask cluster has had no worker for {PATIENCE:.0f} s, so rows {start} to {stop} cannot be "
+                    "computed; start workers and fit again"
+                ) from None
+            continue
+        except KilledWorker as error:
+            raise SourceError(
+                f"three Dask workers died over rows {start} to {stop} ({error}); give workers more memory"
+            ) from error
+        if rows != stop - start:
+            raise SourceError(f"a Dask worker gave {rows} rows where {start} to {stop} were asked for")
+        return result
+
+
+def _client() -> Any:
+    """Return the client of this process, or None."""
+    import sys
+
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+
+    try:
+        return Client.current(allow_global=True)
+    except ValueError:
+        return None

@@ -1,0 +1,273 @@
+"""Sources: rows that are read block by block, from files larger than memory or from what others hold.
+
+A source has names of `features`, a length, `read` and a description; another kind is added by writing those four
+(see ``examples/own_source.py``). One that spreads work over machines also writes `each`.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bayesgmm.data.reading import distinct
+from bayesgmm.errors import DataError
+
+#: What reads a folder or file, by the end of its name.
+PARQUET, ZARR, NPY = (".parquet", ".pq"), (".zarr",), (".npy",)
+
+
+class Source(ABC):
+    """Rows that can be read in blocks."""
+
+    features: tuple[str, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
+        """Return rows ``start ... stop`` as doubles."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what names the source in a result, in words that JSON holds."""
+
+    def each(self, function: Callable[..., Any], bounds: list[tuple[int, int]]) -> Iterator[Any]:
+        """Yield ``function(values, start)`` for the rows of each pair of bounds, in order.
+
+        The next block is read while one is worked on.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.read, *bounds[0])
+            for (start, _), following in zip(bounds, [*bounds[1:], None], strict=True):
+                values = coming.result()
+                if following is not None:
+                    coming = pool.submit(self.read, *following)
+                yield function(values, start)
+
+
+class ArrayFile(Source):
+    """A two-dimensional array in a ``.npy`` file, mapped and let go block by block."""
+
+    def __init__(self, path: str | os.PathLike[str], features: tuple[str, ...] = ()) -> None:
+        self.path = os.fspath(path)
+        with open(self.path, "rb") as file:
+            shape, fortran, dtype = _npy_header(file, self.path)
+            self._offset = file.tell()
+        if len(shape) not in (1, 2) or fortran or dtype.kind not in "iuf":
+            order = "columns first" if fortran else f"shape {shape}, dtype {dtype}"
+            raise DataError(f"{self.path!r} has to hold rows of real numbers, one row after the other; it has {order}")
+        self._n, self._d, self._dtype = shape[0], shape[1] if len(shape) == 2 else 1, dtype
+        needed = self._offset + self._n * self._d * dtype.itemsize
+        if os.path.getsize(self.path) < needed:
+            raise DataError(f"{self.path!r} ends before its {self._n} rows do; write it again")
+        self.features = features or tuple(f"x{j}" for j in range(self._d))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
+        """Return rows, read from the file as they are needed."""
+        width = self._d * self._dtype.itemsize
+        first = self._offset + start * width
+        aligned = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        with open(self.path, "rb") as file:
+            mapped = mmap.mmap(
+                file.fileno(), first - aligned + (stop - start) * width, offset=aligned, access=mmap.ACCESS_READ
+            )
+        count = (stop - start) * self._d
+        values = np.frombuffer(mapped, self._dtype, count, first - aligned).reshape(stop - start, self._d)
+        return values if values.dtype == np.float64 else values.astype(np.float64)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the path and the size of the file."""
+        return {"kind": "npy", "path": self.path, "bytes": os.path.getsize(self.path)}
+
+
+class Mapped(Source):
+    """A memory map that is there already."""
+
+    def __init__(self, array: np.memmap) -> None:
+        if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
+            raise DataError(f"`data` has to hold rows of real numbers, got shape {array.shape}, dtype {array.dtype}")
+        self._array = array.reshape(len(array), -1)
+        self.features = tuple(f"x{j}" for j in range(self._array.shape[1]))
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
+        """Return a copy of rows."""
+        return np.array(self._array[start:stop], np.float64, order="C")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the path of the file."""
+        return {"kind": "memmap", "path": str(getattr(self._array, "filename", ""))}
+
+
+class Decoded(Source):
+    """A source whose blocks are decoded once, into a temporary file that later passes read."""
+
+    def __init__(self) -> None:
+        self._rows: ArrayFile | None = None
+
+    @abstractmethod
+    def decoded(self) -> Iterator[np.ndarray]:
+        """Yield all rows as doubles, in order, some at a time."""
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
+        """Return rows from the temporary file, which the first call writes."""
+        if self._rows is None:
+            self._rows = self._decode()
+        return self._rows.read(start, stop)
+
+    def _decode(self) -> ArrayFile:
+        folder = tempfile.TemporaryDirectory(prefix="bayesgmm-", ignore_cleanup_errors=True)
+        path, n, d = Path(folder.name) / "rows.npy", len(self), len(self.features)
+        try:
+            with path.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n, d)})
+                written = 0
+                for values in self.decoded():
+                    file.write(np.ascontiguousarray(values, "<f8"))
+                    written += len(values)
+        except OSError as error:
+            folder.cleanup()
+            needed = n * d * 8
+            raise OSError(
+                error.errno, f"decoding needs {needed:,} bytes in {tempfile.gettempdir()!r} (TMPDIR chooses where)"
+            ) from error
+        if written != n:
+            folder.cleanup()
+            raise DataError(f"{self.describe()} gave {written} rows where it had promised {n}; it changed meanwhile")
+        self._folder = folder  # Removed with this object.
+        return ArrayFile(path, self.features)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the temporary file behind: another process writes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_folder"} | {"_rows": None}
+
+
+class Parquet(Decoded):
+    """A Parquet file, a folder of them, or a pattern such as ``data/*.parquet``."""
+
+    def __init__(self, path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        from pyarrow import types
+
+        self.path = os.fspath(path)
+        schema = self._dataset().schema
+        numeric = [f.name for f in schema if types.is_integer(f.type) or types.is_floating(f.type)]
+        unknown = [name for name in columns if name not in numeric]
+        if unknown:
+            raise DataError(f"{self.path!r} has no numeric column {unknown[0]!r}; it has {numeric}")
+        if not numeric:
+            raise DataError(f"{self.path!r} has no numeric column among {schema.names}; convert some to numbers")
+        self.features = distinct(tuple(columns or numeric))
+        self._n = self._dataset().count_rows()
+
+    def _dataset(self) -> Any:
+        from glob import glob
+
+        from pyarrow import ArrowInvalid, dataset
+
+        paths = sorted(glob(self.path)) if "*" in self.path else self.path
+        if not paths or (isinstance(paths, str) and not os.path.exists(paths)):
+            raise FileNotFoundError(f"no file is called {self.path!r}")
+        try:
+            return dataset.dataset(paths, format="parquet")
+        except (ArrowInvalid, OSError) as error:
+            raise DataError(f"{self.path!r} is no Parquet file, or a folder with others ({error})") from error
+
+    def __len__(self) -> int:
+        return self._n
+
+    def decoded(self) -> Iterator[np.ndarray]:
+        """Yield record batches; what is missing becomes NaN."""
+        for batch in self._dataset().to_batches(
+            columns=list(self.features), batch_size=65_536, batch_readahead=2, fragment_readahead=1
+        ):
+            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+            yield np.column_stack(columns).astype(np.float64, copy=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the path."""
+        return {"kind": "parquet", "path": self.path}
+
+
+class Zarr(Decoded):
+    """A two-dimensional Zarr array in a folder."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self.path = os.fspath(path)
+        array = self._array()
+        if getattr(array, "ndim", 0) not in (1, 2) or array.dtype.kind not in "iuf":
+            raise DataError(f"{self.path!r} has to hold one array of rows of real numbers")
+        self._n, d = array.shape[0], array.shape[1] if array.ndim == 2 else 1
+        self.features = tuple(f"x{j}" for j in range(d))
+
+    def _array(self) -> Any:
+        try:
+            import zarr
+        except ImportError as error:
+            raise DataError("reading Zarr needs the package zarr; install bayesgmm[dask]") from error
+        return zarr.open_array(self.path, mode="r")
+
+    def __len__(self) -> int:
+        return self._n
+
+    def decoded(self) -> Iterator[np.ndarray]:
+        """Yield chunks of the array, a few thousand rows at least."""
+        array = self._array()
+        rows = max(array.chunks[0], 65_536 // array.chunks[0] * array.chunks[0])
+        for start in range(0, self._n, rows):
+            yield np.asarray(array[start : start + rows], np.float64).reshape(-1, len(self.features))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the path."""
+        return {"kind": "zarr", "path": self.path}
+
+
+def source_of(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> Source:
+    """Return the source that a path names.
+
+    Raises
+    ------
+    DataError
+        If nothing reads it.
+    FileNotFoundError
+        If there is nothing.
+    """
+    name = os.fspath(path).rstrip("/")
+    if name.endswith(ZARR):
+        return Zarr(name)
+    if name.endswith(NPY):
+        return ArrayFile(name)
+    if name.endswith(PARQUET) or os.path.isdir(name):
+        return Parquet(name, columns)
+    raise DataError(
+        f"`data` is the path {name!r}, which is read only if it is .parquet (or a folder or pattern of those), .npy or "
+        ".zarr; read another file first and give the table"
+    )
+
+
+def _npy_header(file: Any, path: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)
+    except (ValueError, struct.error, json.JSONDecodeError) as error:
+        raise DataError(f"{path!r} is no .npy file ({error})") from error

@@ -1,0 +1,71 @@
+"""Sums over blocks of rows in a fixed binary tree: the same bits for any source, threads and workers.
+
+Rows are cut into chunks of `CHUNK_ROWS`. Blocks, which a source hands out one at a time, are made of a power of two
+of them, so that the sum of a block is a node of the same tree whatever the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import add
+from typing import Any
+
+import numpy as np
+
+#: Rows of one chunk of a pass. It depends on nothing.
+CHUNK_ROWS = 32_768
+#: Most chunks in a block, and the values that one should not exceed: 32 MB.
+MOST_CHUNKS, BLOCK_VALUES = 16, 4_194_304
+
+
+def block_bounds(n: int, d: int) -> list[tuple[int, int]]:
+    """Return the first and last row (exclusive) of each block of n rows of d features."""
+    chunks = MOST_CHUNKS
+    while chunks > 1 and chunks * CHUNK_ROWS * d > BLOCK_VALUES:
+        chunks //= 2
+    return [(start, min(start + chunks * CHUNK_ROWS, n)) for start in range(0, n, chunks * CHUNK_ROWS)]
+
+
+def summed(parts: Iterable[Any]) -> Any:
+    """Add up in a fixed binary tree, holding one partial sum per level (a binary counter)."""
+    levels: list[Any] = []
+    for part in parts:
+        carry: Any = part
+        for level, waiting in enumerate(levels):
+            if waiting is None:
+                levels[level], carry = carry, None
+                break
+            levels[level], carry = None, add(waiting, carry)
+        if carry is not None:
+            levels.append(carry)
+    present = [level for level in levels if level is not None]
+    total = present[0]
+    for level in present[1:]:
+        total = level + total
+    return total
+
+
+def pairwise(parts: np.ndarray) -> np.ndarray:
+    """Add up the entries of an array as `summed` does: neighbours, then neighbours of those."""
+    while len(parts) > 1:
+        even = len(parts) // 2 * 2
+        pairs = parts[0:even:2] + parts[1:even:2]
+        parts = np.concatenate([pairs, parts[even:]]) if even < len(parts) else pairs
+    return parts[0]
+
+
+def folded(
+    one_part: Callable[..., None], n: int, shapes: Sequence[tuple[int, ...]], threads: int = 1
+) -> list[np.ndarray]:
+    """Let a compiled ``one_part(start, stop, totals)`` write its sums for each chunk of n rows, and add them up."""
+    chunks = -(-n // CHUNK_ROWS)
+    totals = [np.zeros((chunks, *shape)) for shape in shapes]
+    if min(threads, chunks) == 1:
+        one_part(0, n, totals)
+    else:
+        parts = [[array[c : c + 1] for array in totals] for c in range(chunks)]
+        starts = range(0, n, CHUNK_ROWS)
+        with ThreadPoolExecutor(min(threads, chunks)) as pool:
+            list(pool.map(lambda start, part: one_part(start, min(start + CHUNK_ROWS, n), part), starts, parts))
+    return [pairwise(array) for array in totals]

@@ -1,0 +1,111 @@
+"""Memberships of rows that are too many for memory: computed where the rows are, written block by block."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesgmm.data import Observations, Rows
+from bayesgmm.errors import DataError
+from bayesgmm.memberships import memberships
+from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.storage import write_whole
+from bayesgmm.tables import memberships_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_memberships(
+    path: str | os.PathLike[str], draws: MixtureParameters, data: Rows, kind: CovarianceType, ci_prob: float
+) -> Path:
+    """Write the memberships of every row to a ``.parquet`` file or a ``.zarr`` group, whole or not at all.
+
+    The columns are those of `memberships_frame`, under the number or name of the row.
+
+    Raises
+    ------
+    DataError
+        If the path ends in neither.
+    """
+    target = Path(path)
+    if target.suffix not in (".parquet", ".zarr"):
+        raise DataError(f"memberships are written to a .parquet or .zarr path, got {str(path)!r}")
+
+    def fill(temporary: str) -> None:
+        with (_parquet if target.suffix == ".parquet" else _zarr)(temporary, len(data)) as sink:
+            data.map_blocks(frame_of, draws, kind, ci_prob, sink=sink)
+
+    if target.suffix == ".parquet":
+        write_whole(target, fill)
+    else:
+        _write_folder(target, fill)
+    return target
+
+
+def frame_of(
+    block: Observations, start: int, draws: MixtureParameters, kind: CovarianceType, ci_prob: float
+) -> pd.DataFrame:
+    """Return the memberships of one block of rows."""
+    del start
+    return memberships_frame(memberships(draws, block, kind, ci_prob))
+
+
+@contextmanager
+def _parquet(path: str, rows: int) -> Iterator[Callable[[int, Any], None]]:
+    """Yield a sink that appends to a Parquet file."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    del rows
+    writer: Any = None
+
+    def sink(start: int, frame: pd.DataFrame) -> None:
+        nonlocal writer
+        del start
+        table = pa.Table.from_pandas(frame.reset_index(), preserve_index=False)
+        writer = writer or ParquetWriter(path, table.schema)
+        writer.write_table(table)
+
+    try:
+        yield sink
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+@contextmanager
+def _zarr(path: str, rows: int) -> Iterator[Callable[[int, Any], None]]:
+    """Yield a sink that fills arrays of a Zarr group, one a column."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise DataError("writing Zarr needs the package zarr; install bayesgmm[dask]") from error
+    group: Any = zarr.open_group(path, mode="w")
+
+    def sink(start: int, frame: pd.DataFrame) -> None:
+        for name, column in frame.items():
+            if name not in group:
+                group.create_array(str(name), shape=(rows,), chunks=(min(rows, 1 << 19),), dtype=column.dtype)
+            group[str(name)][start : start + len(frame)] = column.to_numpy()
+
+    yield sink
+
+
+def _write_folder(path: Path, fill: Callable[[str], None]) -> None:
+    """Let ``fill`` make a folder beside ``path``, then rename it."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into")
+    if path.exists():
+        raise FileExistsError(f"{str(path)!r} exists; give another name, or remove it")
+    temporary = tempfile.mkdtemp(suffix=".partial", dir=path.parent)
+    try:
+        fill(temporary)
+        Path(temporary).rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
