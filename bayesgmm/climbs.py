@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from bayesgmm import covariance as cov
 from bayesgmm import estep
+from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.kernels.climb import (
     COLLAPSED,
@@ -108,18 +109,26 @@ class Climber:
         self.trace.append(tuple(array[:number].copy() for array in (log_posterior, *kept)))
 
 
-def climb(first: MixtureParameters, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Climbs:
+def climb(
+    first: MixtureParameters,
+    data: Rows,
+    prior: Any,
+    rule: Stopping,
+    weights: Any = None,
+    saved: tuple[Checkpoint, str] | None = None,
+) -> Climbs:
     """Run EM from a grid (start,) of starting values until each has converged or collapsed.
 
-    ``weights (start, n)``, where given, stand for the row weights: other ones for each start.
+    ``weights (start, n)``, where given, stand for the row weights: other ones for each start. ``saved`` is the
+    section of a checkpoint in which every iteration is kept, and from which the climb goes on.
     """
     climbers = [Climber.at(first[start]) for start in range(len(first.weights))]
     problem = Problem.of(data, prior, rule)
     chunks_at_once = len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
-    if isinstance(data, Observations) and (data.is_one_chunk or chunks_at_once):
+    if isinstance(data, Observations) and (data.is_one_chunk or chunks_at_once) and saved is None:
         ends = climb_compiled(climbers, data, problem, weights)
     else:
-        ends = climb_together(climbers, problem, weights)
+        ends = climb_together(climbers, problem, weights, saved)
     end = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.sound for c in climbers), strict=True)))
     reached = np.array([c.progress[0] for c in climbers])
     sound = np.isfinite(reached)
@@ -229,23 +238,18 @@ def climb_compiled(
         return list(pool.map(climb_one, range(len(climbers))))
 
 
-def climb_together(climbers: list[Climber], problem: Problem, weights: Any) -> list[tuple[int, int]]:
+def climb_together(
+    climbers: list[Climber], problem: Problem, weights: Any, saved: tuple[Checkpoint, str] | None = None
+) -> list[tuple[int, int]]:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
     rule, data = problem.rule, problem.data
     k, d = climbers[0].current[1].shape
     ends = [(GOES_ON, 0)] * len(climbers)
-    active = list(range(len(climbers)))
-    for iteration in range(rule.max_iter + 1):
-        factored = [problem.factors(climbers[at].current) for at in active]
-        lost = [
-            bool(is_lost(problem.is_flat, *factors, climbers[at].current[0], climbers[at].current[2]))
-            for at, factors in zip(active, factored, strict=True)
-        ]
-        for at, gone in zip(active, lost, strict=True):
-            if gone:
-                ends[at] = COLLAPSED, iteration
-        factored = [factors for factors, gone in zip(factored, lost, strict=True) if not gone]
-        active = [at for at, gone in zip(active, lost, strict=True) if not gone]
+    active, first = list(range(len(climbers))), 0
+    if saved is not None:
+        first, active = _resumed(climbers, ends, *saved)
+    for iteration in range(first, rule.max_iter + 1):
+        active, factored = _without_lost(climbers, problem, active, ends, iteration)
         if not active:
             break
         constants, factors = (np.stack(arrays) for arrays in zip(*factored, strict=True))
@@ -270,7 +274,60 @@ def climb_together(climbers: list[Climber], problem: Problem, weights: Any) -> l
                 sums = stats.about[g], stats.counts[g], stats.first[g], _as_summed(stats.second[g], problem.is_diagonal)
                 set_mode(problem.hyperparameters, *sums, *climber.current)
         active = going
+        if saved is not None:
+            _save(climbers, ends, active, iteration + 1, *saved)
     return ends
+
+
+def _without_lost(
+    climbers: list[Climber], problem: Problem, active: list[int], ends: list[tuple[int, int]], iteration: int
+) -> tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]:
+    """Return the starts that have not collapsed, and what the pass reads of them; note the end of the others."""
+    sound, factored = [], []
+    for at in active:
+        weights, _, covariances = climbers[at].current
+        factors = problem.factors(climbers[at].current)
+        if is_lost(problem.is_flat, *factors, weights, covariances):
+            ends[at] = COLLAPSED, iteration
+        else:
+            sound.append(at)
+            factored.append(factors)
+    return sound, factored
+
+
+def _save(
+    climbers: list[Climber],
+    ends: list[tuple[int, int]],
+    active: list[int],
+    iteration: int,
+    saved: Checkpoint,
+    name: str,
+) -> None:
+    """Keep where every start stands."""
+    arrays: dict[str, Any] = {"iteration": iteration, "active": np.array(active, int), "ends": np.array(ends)}
+    for at, climber in enumerate(climbers):
+        arrays[f"progress{at}"] = climber.progress
+        groups = {"current": climber.current, "sound": climber.sound}
+        groups["trace"] = tuple(np.concatenate(parts) for parts in zip(*climber.trace, strict=True))
+        arrays |= {f"{group}{at}_{i}": array for group, held in groups.items() for i, array in enumerate(held)}
+    saved.put(name, arrays, at_once=not active)
+
+
+def _resumed(
+    climbers: list[Climber], ends: list[tuple[int, int]], saved: Checkpoint, name: str
+) -> tuple[int, list[int]]:
+    """Put every start where it was saved; return the iteration that follows, and who is under way."""
+    arrays = saved.get(name)
+    if arrays is None:
+        return 0, list(range(len(climbers)))
+    ends[:] = [(int(end), int(made)) for end, made in arrays["ends"]]
+    for at, climber in enumerate(climbers):
+        climber.progress[:] = arrays[f"progress{at}"]
+        for group, held in (("current", climber.current), ("sound", climber.sound)):
+            for i, array in enumerate(held):
+                array[:] = arrays[f"{group}{at}_{i}"]
+        climber.trace.append(tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
+    return int(arrays["iteration"]), [int(at) for at in arrays["active"]]
 
 
 def _as_summed(second: np.ndarray, is_diagonal: bool) -> np.ndarray:

@@ -179,11 +179,10 @@ class CompactPosterior:
         The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's. Of more than one
         chunk of rows a sample stands for all, which is geometry enough.
         """
-        if self.by_blocks:
-            return replace(self, rows=self._sample()).information(theta)
+        arguments = (replace(self, rows=self._sample()) if self.by_blocks else self).arguments
         rows = []
         for step in DIFFERENCE * np.eye(len(theta)):
-            rows.append(self.value_and_gradient(theta - step)[1] - self.value_and_gradient(theta + step)[1])
+            rows.append(log_posterior(theta - step, *arguments)[1] - log_posterior(theta + step, *arguments)[1])
         matrix = np.array(rows) / (2 * DIFFERENCE)
         return (matrix + matrix.T) / 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
+from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.climbs import Climbs, Stopping, climb
 from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
@@ -58,6 +60,9 @@ class EM:
         cheaper than a sampler, and are marked as such.
     draws : int
         How many draws those have.
+    checkpoint : path, optional
+        A file in which every iteration is kept, within a twentieth of the time. The same fit (data, model, settings,
+        seed) given again goes on where its process died, to the same bits. It stays until it is removed.
 
     Examples
     --------
@@ -74,6 +79,7 @@ class EM:
     trace: Literal["objective", "parameters"] = "objective"
     uncertainty: Literal["none", "laplace", "bootstrap"] = "none"
     draws: int = 1000
+    checkpoint: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -84,6 +90,7 @@ class EM:
         one_of(self.trace, "trace", ("objective", "parameters"))
         one_of(self.uncertainty, "uncertainty", ("none", "laplace", "bootstrap"))
         whole_number(self.draws, "draws", 20)
+        object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 
     def run(
         self,
@@ -92,10 +99,12 @@ class EM:
         start: MixtureParameters | None,
         rng: np.random.Generator,
         progress: bool = False,
+        saved: Checkpoint | None = None,
     ) -> Draws:
         """Climb from every start and return the best optimum as one draw.
 
-        Parameters and prior are in the coordinates in which ``data`` is seen.
+        Parameters and prior are in the coordinates in which ``data`` is seen. ``saved`` is the checkpoint of a sampler
+        that asks for modes, instead of an own one.
 
         Raises
         ------
@@ -107,14 +116,15 @@ class EM:
         del progress  # EM is over before a bar would be read.
         if isinstance(prior, SeparationPrior):
             raise ModelError("EM has no update for SeparationPrior; use engine='nuts', or another prior")
+        saved = saved or Checkpoint.of(self, data, prior, start, rng)
         first = start.reshaped((1,)) if start is not None else self.starts(data, prior, rng)
-        climbs = climb(first, data, prior, self.stopping)
+        climbs = climb(first, data, prior, self.stopping, saved=saved and (saved, "climb"))
         if climbs.collapsed.all():
             raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
         if climbs.converged[best]:
-            climbs = polished(climbs, best, data, prior, self.stopping)
+            climbs = polished(climbs, best, data, prior, self.stopping, saved)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
         settled = bool(climbs.converged[best])
         unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
@@ -176,10 +186,12 @@ def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarr
     return np.array(kept)
 
 
-def polished(climbs: Climbs, best: int, data: Rows, prior: Any, rule: Stopping) -> Climbs:
+def polished(
+    climbs: Climbs, best: int, data: Rows, prior: Any, rule: Stopping, saved: Checkpoint | None = None
+) -> Climbs:
     """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
     finer = replace(rule, tol=rule.tol * POLISH, max_iter=min(rule.max_iter, POLISH_ITERATIONS))
-    last = climb(climbs.parameters[np.array([best])], data, prior, finer)
+    last = climb(climbs.parameters[np.array([best])], data, prior, finer, saved=saved and (saved, "polish"))
     for whole, part in zip(climbs.parameters.arrays, last.parameters.arrays, strict=True):
         whole[best] = part[0]
     climbs.log_posterior[best] = last.log_posterior[0]

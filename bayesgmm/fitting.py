@@ -110,6 +110,8 @@ def fit(
     runner = engine_of(engine)
     mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight)
     rng = random_generator(seed)
+    if seed is None and getattr(runner, "checkpoint", None) is not None:
+        raise ModelError("a fit with a `checkpoint` goes on only if it begins alike: give a seed")
     began = time.perf_counter()
     seen = mixture.seen(observations)
     prior = mixture.prior_for(observations).in_units(seen.origin, seen.unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, whole_number
+from bayesgmm.checkpoint import Checkpoint, checked_path, generator_at, written_state
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError, ModelError
@@ -52,6 +54,9 @@ class Gibbs:
         (Frühwirth-Schnatter 2001, doi:10.1198/016214501750333063).
     label_every : int
         The labels of every so-manieth draw are kept with the result (group ``allocation``); none where 0.
+    checkpoint : path, optional
+        A file in which finished sweeps are kept, within a twentieth of the time. The same fit (data, model, settings,
+        seed) given again goes on where its process died, to the same bits. It stays until it is removed.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class Gibbs:
     thin: int = 1
     permutation: Literal["none", "random"] = "none"
     label_every: int = 0
+    checkpoint: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -77,6 +83,7 @@ class Gibbs:
         one_of(self.permutation, "permutation", ("none", "random"))
         if whole_number(self.label_every, "label_every", 0) and self.draws % self.label_every:
             raise ModelError(f"`label_every` has to divide draws={self.draws}, got {self.label_every}")
+        object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 
     def run(
         self,
@@ -98,16 +105,21 @@ class Gibbs:
             If the prior has no conditional draws, or tells apart components that are to be permuted.
         """
         _check(self, data, prior)
-        optima = EM().run(data, prior, start, rng).optima
+        saved = Checkpoint.of(self, data, prior, start, rng)
+        optima = EM().run(data, prior, start, rng, saved=saved).optima
         starts = Starts.at(optima.parameters, data, prior)
         chains = [
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
         ]
         kept = Kept.empty(self, len(prior.concentration), data)
         sweep = _sweep_compiled if data.is_one_chunk else _sweep_chunked
+        done = 0 if saved is None else _resumed(saved, chains, kept)
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
-            for stretch in _stretches(self):
-                sweep(Problem(data, prior, self.permutation == "random"), chains, stretch, kept)
+            for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
+                if stretch.first >= done:
+                    sweep(Problem(data, prior, self.permutation == "random"), chains, stretch, kept)
+                    if saved is not None:
+                        _save(saved, chains, kept, stretch, self.tune + self.draws * self.thin)
                 advance(stretch.sweeps)
         log_posterior = kept.log_likelihood + prior.log_density(kept.parameters)
         stats = {"occupied": kept.occupied}
@@ -221,6 +233,12 @@ class Kept:
         room = MixtureParameters(*(np.empty(shape) for shape in shapes))
         return cls(room, np.empty(grid), np.empty(grid), every, labels)
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All that is written."""
+        labels = () if self.labels is None else (self.labels,)
+        return *self.parameters.arrays, self.log_likelihood, self.occupied, *labels
+
     def arrays_of(self, chain: int, stretch: Stretch) -> tuple[np.ndarray, ...]:
         """Return the room for one stretch of one chain, as the compiled sweeps write it."""
         arrays = (*self.parameters.arrays, self.log_likelihood, self.occupied)
@@ -254,13 +272,37 @@ def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:
         )
 
 
-def _stretches(settings: Gibbs) -> Iterator[Stretch]:
-    """Yield the sweeps of a run in parts that are reported."""
-    for first in range(0, settings.tune, DRAWS_AT_A_TIME):
-        yield Stretch(first, min(DRAWS_AT_A_TIME, settings.tune - first))
+def _save(saved: Checkpoint, chains: list[Chain], kept: Kept, stretch: Stretch, sweeps: int) -> None:
+    """Keep where every chain stands, and all draws so far."""
+    done = stretch.first + stretch.sweeps
+    arrays: dict[str, Any] = {"done": done, **{f"kept{i}": array for i, array in enumerate(kept.arrays)}}
+    for at, chain in enumerate(chains):
+        arrays[f"rng{at}"] = written_state(chain.rng)
+        arrays |= {f"state{at}_{i}": array for i, array in enumerate(chain.state)}
+    saved.put("sweeps", arrays, at_once=done == sweeps)
+
+
+def _resumed(saved: Checkpoint, chains: list[Chain], kept: Kept) -> int:
+    """Put every chain where it was saved, with its draws; return the number of sweeps that are done."""
+    arrays = saved.get("sweeps")
+    if arrays is None:
+        return 0
+    for i, room in enumerate(kept.arrays):
+        room[:] = arrays[f"kept{i}"]
+    for at, chain in enumerate(chains):
+        chain.rng.bit_generator.state = generator_at(arrays[f"rng{at}"]).bit_generator.state
+        for i, room in enumerate(chain.state):
+            room[:] = arrays[f"state{at}_{i}"]
+    return int(arrays["done"])
+
+
+def _stretches(settings: Gibbs, at_a_time: int) -> Iterator[Stretch]:
+    """Yield the sweeps of a run in parts that are reported, and after which they can be kept."""
+    for first in range(0, settings.tune, at_a_time):
+        yield Stretch(first, min(at_a_time, settings.tune - first))
     # Each part ends on a draw whose labels are kept, if any are.
     every = max(settings.label_every, 1)
-    step = -(-DRAWS_AT_A_TIME // every) * every
+    step = -(-at_a_time // every) * every
     for draw in range(0, settings.draws, step):
         number = min(step, settings.draws - draw)
         yield Stretch(settings.tune + draw * settings.thin, number * settings.thin, settings.thin, draw)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
+from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
@@ -61,6 +63,11 @@ class NUTS:
         Chains sampled at a time; chosen by the size of the data where not given. The draws do
         not depend on it.
 
+    checkpoint : path, optional
+        A file in which every finished chain is kept; chains are then sampled each with a seed of its own. The same fit
+        (data, model, settings, seed) given again samples those that are missing, from their beginning, for a chain
+        under way has a state that only nutpie knows: to the same bits. It stays until it is removed.
+
     Examples
     --------
     >>> import bayesgmm as bg
@@ -77,6 +84,7 @@ class NUTS:
     sampler: Literal["nutpie", "pymc"] = "nutpie"
     form: Literal["compact", "transparent"] = "compact"
     cores: int | None = None
+    checkpoint: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -88,6 +96,7 @@ class NUTS:
         one_of(self.form, "form", ("compact", "transparent"))
         if self.cores is not None:
             whole_number(self.cores, "cores", 1)
+        object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 
     def run(
         self,
@@ -107,11 +116,15 @@ class NUTS:
             If the prior is flat: its posterior is improper.
         """
         refuse_flat(prior)
-        optima = EM().run(data, _prior_for_em(prior), start, rng).optima
+        saved = Checkpoint.of(self, data, prior, start, rng)
+        optima = EM().run(data, _prior_for_em(prior), start, rng, saved=saved).optima
         starts = Starts.at(optima.parameters, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
         sample = _sample_compact if self.form == "compact" else _sample_transparent
-        parameters, stats = sample(sampling, data, prior)
+        if saved is None:
+            parameters, stats = sample(sampling, data, prior)
+        else:
+            parameters, stats = _sample_chain_by_chain(sampling, sample, data, prior, saved)
         allocated = _allocated(parameters, data, prior, rng)
         log_posterior = allocated.log_likelihood + prior.log_density(parameters)
         stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
@@ -148,6 +161,27 @@ class Sampling:
     seed: int
     progress: bool
     cores: int
+
+
+def _sample_chain_by_chain(
+    sampling: Sampling, sample: Any, data: Rows, prior: Prior, saved: Checkpoint
+) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+    """Sample the chains that a checkpoint lacks, each by itself, and keep each when it is finished."""
+    number = sampling.engine.chains
+    seeds = np.random.SeedSequence(sampling.seed).generate_state(number)
+    alone = replace(sampling.engine, chains=1, checkpoint=None)
+
+    def one(at: int) -> Any:
+        return sample(replace(sampling, engine=alone, seed=int(seeds[at]), cores=1), data, prior)
+
+    missing = [at for at in range(number) if saved.get(f"chain{at}") is None]
+    with ThreadPoolExecutor(sampling.cores) as pool:
+        for at, (parameters, stats) in zip(missing, pool.map(one, missing), strict=True):
+            drawn = dict(zip(("weights", "means", "covariances"), parameters.arrays, strict=True))
+            saved.put(f"chain{at}", drawn | stats, at_once=True)
+    chains = [saved.sections[f"chain{at}"] for at in range(number)]
+    joined = {name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
+    return MixtureParameters(joined.pop("weights"), joined.pop("means"), joined.pop("covariances")), joined
 
 
 def _sample_compact(sampling: Sampling, data: Rows, prior: Prior) -> tuple[MixtureParameters, dict[str, np.ndarray]]:

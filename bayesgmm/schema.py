@@ -158,7 +158,7 @@ def tree_of(
         identity(data, model)
         | source_of(rows_of_fit)
         | {
-            "engine": json.dumps({"name": type(engine).__name__} | asdict(engine)),
+            "engine": json.dumps({"name": type(engine).__name__} | asdict(engine) | _unset(engine)),
             "seed": str(seed),
             "seconds": seconds,
             "converged": int(draws.converged),
@@ -200,6 +200,11 @@ def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:
 def _versions() -> str:
     """Return the versions of the packages at work, as JSON."""
     return json.dumps({name: version(name) for name in PACKAGES})
+
+
+def _unset(engine: Any) -> dict[str, None]:
+    """Return the settings that mean nothing on another machine."""
+    return {"checkpoint": None} if hasattr(engine, "checkpoint") else {}
 
 
 def _parameters(parameters: MixtureParameters, grid: tuple[str, ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -78,6 +79,10 @@ class Rows:
 
     def matching(self, features: tuple[str, ...]) -> Self:
         """Return the columns that carry these names."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return a digest that differs between data, and between ways to see them."""
         raise NotImplementedError
 
     def in_units(self, origin: Float[np.ndarray, " d"], unit: Float[np.ndarray, " d"]) -> Self:
@@ -232,6 +237,14 @@ class Observations(Rows):
         if len(counted) <= rows:
             return counted
         return counted.taken(np.sort(rng.choice(len(counted), rows, replace=False)))
+
+    def fingerprint(self) -> str:
+        """Return a digest of values, weights and coordinates."""
+        parts = self.values, self.sample_weight, self.origin, self.unit
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
 
     def rows(self, start: int, stop: int) -> Self:
         """Return rows ``start ... stop``, without a copy."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -118,6 +120,13 @@ class StoredObservations(Rows):
         self.map_blocks(_values, sink=lambda _, values: parts.append(values))
         weight = np.ones(len(self)) if self.sample_weight is None else self.sample_weight
         return Observations(np.concatenate(parts), weight, self.features, self.index, self.origin, self.unit)
+
+    def fingerprint(self) -> str:
+        """Return a digest of what names the source, how far its rows reach, their weights and coordinates."""
+        digest = hashlib.sha256(json.dumps([self.source.describe(), len(self), self.features]).encode())
+        for part in (self.reach.low, self.reach.high, self.weights, self.origin, self.unit):
+            digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
 
     def matching(self, features: tuple[str, ...]) -> Self:
         """Return the rows, whose columns have to be those of a fit.

@@ -1,0 +1,163 @@
+"""Checkpoints: where a long fit stands, in one file that is whole whenever the process dies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.data import Rows
+from bayesgmm.errors import LoadError, ModelError
+from bayesgmm.parameters import MixtureParameters
+from bayesgmm.priors import Prior
+from bayesgmm.storage import write_whole
+
+#: A checkpoint is written when the last is so many seconds old, and so many times as old as it took to write:
+#: at most a twentieth of the time goes into them.
+SECONDS, TIMES = 1.0, 20.0
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Arrays by section and name, kept in one ``.npz`` file with what they belong to.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    identity : str
+        Digest of data, prior, settings, start and seed.
+    sections : dict
+        What is kept.
+    """
+
+    path: Path
+    identity: str
+    sections: dict[str, dict[str, np.ndarray]]
+    _written: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
+
+    @classmethod
+    def of(
+        cls, engine: Any, data: Rows, prior: Prior, start: MixtureParameters | None, rng: np.random.Generator
+    ) -> Checkpoint | None:
+        """Return the checkpoint that an engine asks for, with what is in its file already; None if it asks for none.
+
+        Raises
+        ------
+        LoadError
+            If the file is no checkpoint.
+        ModelError
+            If it is that of another fit.
+        """
+        if engine.checkpoint is None:
+            return None
+        path, identity = Path(engine.checkpoint), _identity(engine, data, prior, start, rng)
+        if not path.exists():
+            return cls(path, identity, {})
+        found, sections = _read(path)
+        if found != identity:
+            raise ModelError(
+                f"{str(path)!r} is the checkpoint of another fit: data, model, settings, seed or version differ; give "
+                "another path, or remove it"
+            )
+        return cls(path, identity, sections)
+
+    def get(self, section: str) -> dict[str, np.ndarray] | None:
+        """Return what is kept in a section."""
+        return self.sections.get(section)
+
+    def put(self, section: str, arrays: dict[str, Any], *, at_once: bool = False) -> None:
+        """Keep arrays in a section, and write the file if that is due, or ``at_once``.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written: the message says where and how large it is; the file there was before stays.
+        """
+        self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+        age = time.monotonic() - self._written
+        if at_once or age > max(SECONDS, TIMES * self._cost):
+            self._write()
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        named = {f"{s}/{name}": array for s, arrays in self.sections.items() for name, array in arrays.items()}
+
+        def fill(temporary: str) -> None:
+            with open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, identity=np.array(self.identity), **named)
+
+        try:
+            write_whole(self.path, fill)
+        except OSError as error:
+            needed = sum(array.nbytes for array in named.values())
+            raise OSError(
+                error.errno,
+                f"the checkpoint {str(self.path)!r} of {needed:,} bytes cannot be written: {error.strerror}",
+            ) from error
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+
+def checked_path(path: Any) -> str | None:
+    """Return the path of a checkpoint as text.
+
+    Raises
+    ------
+    ModelError
+        If it is no path, or in a folder that does not exist.
+    """
+    if path is None:
+        return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise ModelError(f"`checkpoint` has to be a path or None, got {path!r}")
+    if not Path(path).parent.is_dir() or Path(path).is_dir():
+        raise ModelError(f"`checkpoint` {str(path)!r} is a folder, or in one that does not exist")
+    return os.fspath(path)
+
+
+def written_state(rng: np.random.Generator) -> np.ndarray:
+    """Return the state of a generator as bytes."""
+    return np.frombuffer(json.dumps(rng.bit_generator.state).encode(), np.uint8)
+
+
+def generator_at(state: np.ndarray) -> np.random.Generator:
+    """Return a generator in a state that was written."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = json.loads(state.tobytes())
+    return rng
+
+
+def _identity(engine: Any, data: Rows, prior: Prior, start: MixtureParameters | None, rng: np.random.Generator) -> str:
+    settings = {name: value for name, value in asdict(engine).items() if name not in ("checkpoint", "cores")}
+    digest = hashlib.sha256(json.dumps([type(engine).__name__, settings, version("bayesgmm")]).encode())
+    digest.update(data.fingerprint().encode())
+    for value in asdict(prior).values():
+        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
+    for array in () if start is None else start.arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps(rng.bit_generator.state, default=str).encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
+    sections: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            identity = str(file["identity"])
+            for name in file.files:
+                section, _, array = name.partition("/")
+                if array:
+                    sections.setdefault(section, {})[array] = file[name]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise LoadError(f"{str(path)!r} is no checkpoint, or damaged ({error})") from error
+    return identity, sections

@@ -1,0 +1,172 @@
+"""Checkpoints: a process killed at any moment loses little, and goes on to the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bayesgmm as bg
+from bayesgmm import checkpoint as module
+from bayesgmm.data import sums
+
+#: Fits whose passes are slowed, so that they can be killed at any moment of the way.
+SCRIPT = """
+import sys, time
+import numpy as np
+import bayesgmm as bg
+from bayesgmm import checkpoint, estep
+from bayesgmm.data import sums
+sums.CHUNK_ROWS = 64
+checkpoint.SECONDS = 0.0
+checkpoint.TIMES = 0.0
+slow = estep.folded
+def slowed(*arguments):
+    time.sleep(float(sys.argv[3]))
+    return slow(*arguments)
+estep.folded = slowed
+x = bg.datasets.load_faithful()
+engine = {"em": bg.EM(n_init=3, max_iter=40, checkpoint=sys.argv[2]),
+          "gibbs": bg.Gibbs(draws=30, tune=10, chains=2, checkpoint=sys.argv[2])}[sys.argv[1]]
+import warnings
+warnings.simplefilter("ignore")
+print("begin", flush=True)
+result = bg.fit(x, 2, engine=engine, seed=3, progress=False)
+bits = [a.tobytes() for a in (result.weights.values, result.covariances.values)]
+import hashlib
+print(hashlib.sha256(b"".join(bits)).hexdigest(), flush=True)
+"""
+
+
+def run(engine, path, pause, kill_after=None):
+    """Run a fit in a process of its own; kill it after so many seconds; return what it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, engine, os.fspath(path), str(pause)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(bg.__file__).parent.parent,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "begin", process.communicate()[1]
+    if kill_after is not None:
+        time.sleep(kill_after)
+        process.send_signal(signal.SIGKILL)
+    out, errors = process.communicate(timeout=300)
+    assert kill_after is not None or process.returncode == 0, errors
+    return out.strip()
+
+
+@pytest.mark.parametrize("engine", ["em", "gibbs"])
+def test_a_fit_killed_at_random_moments_ends_at_the_same_bits(engine, tmp_path, rng):
+    whole = run(engine, tmp_path / "whole.npz", 0)
+    path, sizes = tmp_path / "killed.npz", []
+    for moment in rng.uniform(0.1, 2.5, size=4):
+        run(engine, path, 0.01, kill_after=moment)
+        sizes.append(len(np.load(path).files) if path.exists() else 0)
+    assert max(sizes) > 0, "no kill came after the first checkpoint"
+    assert run(engine, path, 0) == whole
+
+
+@pytest.fixture
+def chunked(monkeypatch):
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(module, "TIMES", 0.0)
+
+
+ENGINES = {
+    "em": lambda path: bg.EM(n_init=3, max_iter=25, tol=1e-14, trace="parameters", checkpoint=path),
+    "gibbs": lambda path: bg.Gibbs(draws=20, tune=10, chains=2, label_every=5, checkpoint=path),
+    "nuts": lambda path: bg.NUTS(draws=20, tune=30, chains=3, checkpoint=path),
+}
+
+
+def bits(result):
+    return [v.values.tobytes() for v in (result.weights, result.means, result.tree["sample_stats"]["lp"])]
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
+@pytest.mark.parametrize("name", ENGINES)
+def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, chunked, tmp_path, monkeypatch):
+    """Each run is stopped right after its next write; the last comes to the end."""
+    whole = bg.fit(faithful, 2, engine=ENGINES[name](tmp_path / "a.npz"), seed=5, progress=False)
+    path, written = tmp_path / "b.npz", module.Checkpoint._write
+
+    runs = 0
+    while runs < 400:
+        runs += 1
+        number = min(runs, 6)
+        seen = iter(range(number))
+
+        def stop_later(self, seen=seen):
+            written(self)
+            if next(seen, None) is None:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(module.Checkpoint, "_write", stop_later)
+        try:
+            found = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert runs > 2
+    assert bits(found) == bits(whole)
+    again = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
+@pytest.mark.parametrize("name", ["em", "gibbs"])
+def test_a_checkpoint_changes_no_bit(name, faithful, chunked, tmp_path):
+    kept = bg.fit(faithful, 2, engine=ENGINES[name](tmp_path / "a.npz"), seed=5, progress=False)
+    assert bits(bg.fit(faithful, 2, engine=ENGINES[name](None), seed=5, progress=False)) == bits(kept)
+
+
+@pytest.mark.parametrize("change", ["data", "seed", "settings", "model"])
+def test_the_checkpoint_of_another_fit_is_refused(change, faithful, tmp_path):
+    path = tmp_path / "a.npz"
+    bg.fit(faithful, 2, engine=bg.EM(checkpoint=path), seed=5)
+    data = faithful * 2 if change == "data" else faithful
+    engine = bg.EM(n_init=4 if change == "settings" else 10, checkpoint=path)
+    with pytest.raises(bg.ModelError, match="checkpoint of another fit"):
+        bg.fit(data, 3 if change == "model" else 2, engine=engine, seed=6 if change == "seed" else 5)
+
+
+def test_bad_checkpoints_are_named(faithful, tmp_path):
+    with pytest.raises(bg.ModelError, match="give a seed"):
+        bg.fit(faithful, 2, engine=bg.EM(checkpoint=tmp_path / "a.npz"))
+    with pytest.raises(bg.ModelError, match="in one that does not exist"):
+        bg.EM(checkpoint=tmp_path / "no" / "a.npz")
+    with pytest.raises(bg.ModelError, match="has to be a path"):
+        bg.Gibbs(checkpoint=3)
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(bg.LoadError, match="no checkpoint, or damaged"):
+        bg.fit(faithful, 2, engine=bg.EM(checkpoint=tmp_path / "b.npz"), seed=1)
+
+
+def test_a_checkpoint_that_cannot_be_written_says_where_and_how_large(faithful, tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    bg.fit(faithful, 2, engine=bg.Gibbs(draws=8, tune=4, chains=2, checkpoint=path), seed=1, progress=False)
+    before = path.read_bytes()
+
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    kept = module.Checkpoint(path, "other", {})
+    with pytest.raises(OSError, match=r"a\.npz' of 80 bytes cannot be written: No space"):
+        kept.put("s", {"a": np.zeros(10)}, at_once=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_result_does_not_ask_for_the_folder_of_its_checkpoint(faithful, tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    result = bg.fit(faithful, 2, engine=bg.EM(checkpoint=folder / "a.npz"), seed=1)
+    result.save(tmp_path / "r.nc")
+    (folder / "a.npz").unlink()
+    folder.rmdir()
+    assert bg.load(tmp_path / "r.nc").engine.checkpoint is None
