@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bayesgmm.data import Rows
 
 app = typer.Typer(
     name="bayesgmm",
@@ -62,7 +65,15 @@ class PriorName(StrEnum):
     flat = "flat"
 
 
-Data = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet; a first column of unique text names the rows.")]
+DATA_HELP = (
+    "CSV, TSV or Parquet; a first column of unique text names the rows. Or what may be larger than memory: a folder or "
+    "'pattern' of Parquet files, .npy or .zarr."
+)
+Data = Annotated[Path, typer.Argument(help=DATA_HELP)]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask scheduler that reads Parquet, as tcp://...")]
+CheckpointFile = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Keep progress here; the same command, with --seed, goes on.")
+]
 Components = Annotated[int, typer.Option("--components", "-k", help="Number of groups.")]
 Covariance = Annotated[CovarianceName, typer.Option("--covariance-type", help="Shape of the groups.")]
 PriorOption = Annotated[PriorName, typer.Option("--prior", help="flat is maximum likelihood, for em alone.")]
@@ -116,6 +127,8 @@ def fit_command(
     chains: Chains = 4,
     output: Output = None,
     memberships: Table = None,
+    checkpoint: CheckpointFile = None,
+    scheduler: Scheduler = None,
     force: Force = False,
 ) -> None:
     """Fit a mixture; print its parameters, write the result and the memberships."""
@@ -123,15 +136,16 @@ def fit_command(
         import bayesgmm as bg
 
         check_free(force, output, memberships)
-        table, sample_weight = read_table(data, columns, weights)
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
-        settings = engine_settings(engine, uncertainty, draws, chains)
-        result = bg.fit(table, model, engine=settings, sample_weight=sample_weight, seed=seed, progress=on_terminal())
-        typer.echo(repr(result))
-        if output is not None:
-            result.save(output)
-        if memberships is not None:
-            write_memberships(result, None, memberships)
+        settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
+        with dask_client(scheduler):
+            rows = read_rows(data, columns, weights, scheduler)
+            result = bg.fit(rows, model, engine=settings, seed=seed, progress=on_terminal())
+            typer.echo(repr(result))
+            if output is not None:
+                result.save(output)
+            if memberships is not None:
+                write_memberships(result, rows, memberships)
 
 
 @app.command("predict")
@@ -139,6 +153,7 @@ def predict_command(
     result: Annotated[Path, typer.Argument(help="A result written by `bayesgmm fit --output`.")],
     data: Data,
     memberships: Table = None,
+    scheduler: Scheduler = None,
     force: Force = False,
 ) -> None:
     """Write the memberships of new rows, or print them as CSV."""
@@ -147,8 +162,9 @@ def predict_command(
 
         check_free(force, memberships)
         fitted = bg.load(result)
-        table, _ = read_table(data, ",".join(fitted.data.features), None)
-        write_memberships(fitted, table, memberships)
+        with dask_client(scheduler):
+            rows = read_rows(data, ",".join(fitted.data.features), None, scheduler)
+            write_memberships(fitted, rows, memberships)
 
 
 @app.command("compare")
@@ -182,7 +198,7 @@ def compare_command(
         if output is not None:
             posterior.save(output)
         if memberships is not None:
-            write_memberships(posterior, None, memberships)
+            write_memberships(posterior, posterior.data, memberships)
 
 
 def engine_settings(engine: EngineName, uncertainty: UncertaintyName, draws: int, chains: int) -> Any:
@@ -233,6 +249,59 @@ def check_free(force: bool, *paths: Path | None) -> None:
         raise ModelError(f"--memberships has to end in .csv or .parquet, got {str(table)!r}")
 
 
+@contextmanager
+def dask_client(address: str | None) -> Iterator[None]:
+    """Be a client of a Dask scheduler, if there is one to be a client of."""
+    if address is None:
+        yield
+        return
+    from bayesgmm.errors import ModelError
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ModelError("--scheduler needs the package distributed; install bayesgmm[dask]") from error
+    with Client(address):
+        yield
+
+
+def read_rows(path: Path, columns: str | None, weights: str | None, scheduler: str | None) -> Rows:
+    """Return the rows of a file, or of what is read block by block."""
+    from bayesgmm.data import VALUES_IN_MEMORY, rows_of
+    from bayesgmm.data.sources import NPY, PARQUET, ZARR, Parquet, source_of
+    from bayesgmm.errors import DataError
+
+    name = str(path)
+    wanted = tuple(column for column in (columns or "").split(",") if column)
+    in_blocks = path.is_dir() or "*" in name or name.endswith(NPY + ZARR)
+    if not in_blocks and scheduler is None:
+        in_blocks = name.endswith(PARQUET) and path.exists() and _values(path) > VALUES_IN_MEMORY
+    if scheduler is not None:
+        if weights:
+            raise DataError("--weights is not for --scheduler: its rows count once each")
+        import dask.dataframe as dd
+
+        frame = dd.read_parquet(name)
+        return rows_of(frame[list(wanted)] if wanted else frame)
+    if not in_blocks:
+        return rows_of(*read_table(path, columns, weights))
+    if not weights:
+        return rows_of(source_of(name, wanted))
+    if name.endswith(NPY + ZARR):
+        raise DataError(f"{name!r} has no names, so no column {weights!r} of weights; write a Parquet file")
+    source = Parquet(name, wanted)
+    kept = tuple(feature for feature in source.features if feature != weights)
+    return rows_of(Parquet(name, kept), source.column(weights))
+
+
+def _values(path: Path) -> int:
+    """Return how many numbers a Parquet file may hold."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        return file.metadata.num_rows * file.metadata.num_columns
+
+
 def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
     """Return the features, and the row weights, of a CSV, TSV or Parquet file."""
     import pandas as pd
@@ -275,9 +344,16 @@ def _read(path: Path) -> pd.DataFrame:
 
 def write_memberships(result: Any, table: Any, path: Path | None) -> None:
     """Write memberships as CSV or Parquet, or print them as CSV."""
+    from bayesgmm.data import Observations
+    from bayesgmm.errors import DataError
     from bayesgmm.storage import write_whole
     from bayesgmm.tables import memberships_frame
 
+    if not isinstance(table, Observations):
+        if path is None or path.suffix != ".parquet":
+            raise DataError(f"memberships of {len(table):,} rows are written to a file: --memberships NAME.parquet")
+        result.memberships(table, to=path)
+        return
     frame = memberships_frame(result.memberships(table))
     if path is None:
         typer.echo(frame.to_csv(), nl=False)

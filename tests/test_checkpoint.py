@@ -146,6 +146,7 @@ def test_bad_checkpoints_are_named(faithful, tmp_path):
         bg.fit(faithful, 2, engine=bg.EM(checkpoint=tmp_path / "b.npz"), seed=1)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
 def test_a_checkpoint_that_cannot_be_written_says_where_and_how_large(faithful, tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     bg.fit(faithful, 2, engine=bg.Gibbs(draws=8, tune=4, chains=2, checkpoint=path), seed=1, progress=False)

@@ -83,6 +83,8 @@ def _apply(function: Callable[..., Any], values: np.ndarray, start: int) -> tupl
     import numba
 
     numba.set_num_threads(1)
+    if len(values) and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise SourceError(f"the block of rows from {start} on has missing or infinite values, which it had not before")
     return len(values), function(np.ascontiguousarray(values), start)
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import shutil
 import struct
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,8 +136,9 @@ class Decoded(Source):
         return self._rows.read(start, stop)
 
     def _decode(self) -> ArrayFile:
-        folder = tempfile.TemporaryDirectory(prefix="bayesgmm-", ignore_cleanup_errors=True)
-        path, n, d = Path(folder.name) / "rows.npy", len(self), len(self.features)
+        folder, n, d = tempfile.mkdtemp(prefix="bayesgmm-"), len(self), len(self.features)
+        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = Path(folder) / "rows.npy"
         try:
             with path.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n, d)})
@@ -144,20 +147,19 @@ class Decoded(Source):
                     file.write(np.ascontiguousarray(values, "<f8"))
                     written += len(values)
         except OSError as error:
-            folder.cleanup()
+            remove()
             needed = n * d * 8
             raise OSError(
                 error.errno, f"decoding needs {needed:,} bytes in {tempfile.gettempdir()!r} (TMPDIR chooses where)"
             ) from error
         if written != n:
-            folder.cleanup()
+            remove()
             raise DataError(f"{self.describe()} gave {written} rows where it had promised {n}; it changed meanwhile")
-        self._folder = folder  # Removed with this object.
         return ArrayFile(path, self.features)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the temporary file behind: another process writes its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "_folder"} | {"_rows": None}
+        return self.__dict__ | {"_rows": None}
 
 
 class Parquet(Decoded):
@@ -201,6 +203,13 @@ class Parquet(Decoded):
         ):
             columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
             yield np.column_stack(columns).astype(np.float64, copy=False)
+
+    def column(self, name: str) -> Float[np.ndarray, " n"]:
+        """Return one column of numbers, whole."""
+        schema = self._dataset().schema
+        if name not in schema.names:
+            raise DataError(f"{self.path!r} has no column {name!r}; its columns are {schema.names}")
+        return self._dataset().to_table(columns=[name]).column(0).to_numpy().astype(np.float64)
 
     def describe(self) -> dict[str, Any]:
         """Return the path."""
