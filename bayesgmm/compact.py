@@ -194,11 +194,11 @@ class CompactPosterior:
     def whitened(self, theta: Float[np.ndarray, " size"]) -> Whitening:
         """Return the whitening at the mode nearest to ``theta``.
 
-        The rows of more than one chunk pull the mode so much harder than the prior's Jacobian that one step of
-        Newton's from an optimum of EM finds it.
+        So many rows as make more than one chunk pull the mode so much harder than the prior's Jacobian that one step
+        of Newton's from an optimum of EM finds it.
         """
         white = Whitening.of(self, theta)
-        if self.by_blocks:
+        if self.by_blocks and len(self.rows) > ROWS_OF_GEOMETRY:
             value, slope = white.value_and_gradient(np.zeros(len(theta)))
             rises = white.value_and_gradient(slope)[0] > value
             return replace(white, centre=white.theta(slope)) if rises else white

@@ -95,7 +95,7 @@ BAD_TABLES = {
     "durations": (np.arange(5).astype("timedelta64[s]")[:, None], r"`data` has to hold real numbers"),
     "ragged lists": ([[1.0, 2.0], [3.0]], r"`data` is ragged"),
     "none": (None, r"`data` has to be a table of numbers, got NoneType"),
-    "a path": ("customers.csv", r"is read (the|another) file first"),
+    "a path": ("customers.csv", r"read (the|another) file first"),
     "a dictionary": ({"a": [1.0, 2.0, 4.0]}, r"`data`"),
     "a set": ({1.0, 2.0, 4.0}, r"`data`"),
     "a generator": ((x for x in (1.0, 2.0, 4.0)), r"`data`"),
