@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -81,6 +81,8 @@ class Run:
     empty, ambiguous, switch_rate : float
         Share of draws with a component that has no row, whose labels are hardly clear, whose labels as sampled differ
         from those of the draw before.
+    missing_information : float
+        How alike successive draws are, of a sampler that draws labels (`em.missing_information`).
     """
 
     log_posterior: Float[np.ndarray, "chain draw"]
@@ -89,6 +91,7 @@ class Run:
     empty: float
     ambiguous: float
     switch_rate: float
+    missing_information: float = 0.0
 
 
 def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFrame:
@@ -191,7 +194,21 @@ def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
                 f"{run.divergences} divergent transitions: raise target_accept, or use a less diffuse prior"
             )
         )
-    return said + _doubts_of_labels(run)
+    return said + _doubts_of_sweeps(run, ess) + _doubts_of_labels(run)
+
+
+def _doubts_of_sweeps(run: Run, ess: Any) -> list[BayesGMMWarning]:
+    """Return a warning where labels hide so much that sweeps hardly move, and the draws show it."""
+    independent = (1 - run.missing_information) / (1 + run.missing_information)
+    if run.log_posterior.size * independent >= SMALLEST_ESS or not (ess < SMALLEST_ESS).to_numpy().any():
+        return []
+    return [
+        ConvergenceWarning(
+            f"the groups overlap so much that labels hide {100 * run.missing_information:.3g} % of the information "
+            f"(EM's rate of convergence): at best one draw in {1 / max(independent, 1e-9):,.0f} of Gibbs is worth an "
+            "independent one; use engine='nuts'"
+        )
+    ]
 
 
 def _doubts_of_labels(run: Run) -> list[BayesGMMWarning]:

@@ -37,7 +37,7 @@ class Gibbs:
     A sweep is one pass over the data, in which labels are drawn and summed up, and one draw of weights, means
     and covariances given those sums. The label of a row depends on the seed, chain, sweep and row alone. Chains
     start as those of `NUTS`, from the modes that EM leads to. Under overlap, successive draws are nearly alike: raise
-    ``thin``, or use `NUTS`.
+    ``thin``, or use `NUTS`; `fit` says so where EM's rate of convergence foretells too few effective draws.
 
     Attributes
     ----------
@@ -106,7 +106,8 @@ class Gibbs:
         """
         _check(self, data, prior)
         saved = Checkpoint.of(self, data, prior, start, rng)
-        optima = EM().run(data, prior, start, rng, saved=saved).optima
+        point = EM().run(data, prior, start, rng, saved=saved)
+        optima = point.optima
         starts = Starts.at(optima.parameters, data, prior)
         chains = [
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
@@ -123,7 +124,9 @@ class Gibbs:
                 advance(stretch.sweeps)
         log_posterior = kept.log_likelihood + prior.log_density(kept.parameters)
         stats = {"occupied": kept.occupied}
-        return Draws(kept.parameters, log_posterior, kept.log_likelihood, optima, stats, labels=kept.labels)
+        return Draws(
+            kept.parameters, log_posterior, kept.log_likelihood, optima, stats, labels=kept.labels, facts=_known(point)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,6 +252,11 @@ class Kept:
         if self.labels is None or not stretch.thin:
             return np.empty((0, 0), np.int16)
         return self.labels[chain, stretch.draw // self.label_every : stretch.draws.stop // self.label_every]
+
+
+def _known(point: Draws) -> dict[str, float]:
+    """Return what EM found out that says how fast sweeps move."""
+    return {name: value for name, value in point.facts.items() if name == "missing_information"}
 
 
 def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:

@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm.climbs import climb
-from bayesgmm.em import rank, spurious
+from bayesgmm.em import missing_information, rank, spurious
 from bayesgmm.initialize import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
 
@@ -304,3 +304,29 @@ def test_of_two_equal_optima_both_are_found(seed):
     atlas = bg.fit(rows, model, engine="em", seed=seed).modes()
     assert atlas["below_best"].iloc[1] < 1e-6
     assert atlas["basin_share"].iloc[0] < 1
+
+
+def test_missing_information_is_the_rate_of_a_geometric_climb():
+    climb_of = -100 - 5 * 0.9 ** (2 * np.arange(60))
+    assert missing_information(climb_of)["missing_information"] == pytest.approx(0.9, rel=1e-6)
+    assert missing_information(np.full(5, -3.0)) == {}
+    assert missing_information(np.array([-3.0])) == {}
+
+
+def test_missing_information_is_the_largest_root_of_the_derivative_of_em(rng):
+    """By differences of the EM map about its fixed point."""
+    x = np.concatenate([rng.normal(-1.0, 1.0, 400), rng.normal(1.3, 1.0, 400)])
+    data = bg.Observations.of(x).standardised()
+    prior = bg.ConjugatePrior.flat(2, 1, "tied")
+    ended = climb(candidates(data, prior, "k-means++", 1, rng), data, prior, bg.EM(tol=1e-15).stopping)
+    at = np.concatenate([array[0].ravel() for array in ended.parameters.arrays])
+
+    def em_map(vector):
+        w, m, c = np.split(vector, [2, 4])
+        value = bg.MixtureParameters(w, m.reshape(2, 1), c.reshape(2, 1, 1))
+        mode = prior.updated(bg.e_step(value, data, "tied").stats).mode()
+        return np.concatenate([array.ravel() for array in mode.arrays])
+
+    jacobian = np.array([(em_map(at + s) - em_map(at - s)) / 2e-5 for s in 1e-5 * np.eye(6)]).T
+    rate = np.abs(np.linalg.eigvals(jacobian)).max()
+    assert missing_information(ended.traces[0]["log_posterior"])["missing_information"] == pytest.approx(rate, rel=0.02)

@@ -1,5 +1,7 @@
 """Claims about Gibbs sampling: its draws are those that the priors define, whatever the blocks, threads or parts."""
 
+import re
+import warnings
 from dataclasses import replace
 
 import numba
@@ -329,3 +331,13 @@ def test_one_component_has_the_normal_inverse_wishart_posterior(kind):
     result = bg.fit(rows, model, engine=bg.Gibbs(draws=5000), seed=1, progress=False)
     known = truth.NormalInverseWishart.of(kind, *given).given(rows)
     truth.hold(known.claims(result.means.values[:, :, 0], result.covariances.values[:, :, 0]))
+
+
+def test_sweeps_that_hardly_move_are_foretold_by_em(rng):
+    x = rng.normal(size=(3000, 2)) + np.array([[-0.7, 0], [0.7, 0]])[rng.integers(2, size=3000)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
+        result = bg.fit(x, 2, engine=bg.Gibbs(draws=300), seed=1, progress=False)
+    said = " ".join(map(str, result.warnings))
+    assert re.search(r"labels hide 9\d.* at best one draw in \d+ of Gibbs .* use engine='nuts'", said), said
+    assert result.facts["missing_information"] > 0.9
