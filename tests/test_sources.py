@@ -357,16 +357,17 @@ def test_a_cluster_without_workers_is_an_error_soon(cluster, values, small, monk
         assert time.monotonic() - began < 60
 
 
-def test_broken_results_of_workers_are_named(values):
+def test_broken_results_of_workers_are_named(values, monkeypatch):
+    monkeypatch.setattr("distributed.wait", lambda futures, timeout: None)
     with pytest.raises(bg.errors.SourceError, match="rows from 64 on has missing"):
-        dask_module._apply(len, spoilt(values, 3, np.nan), 64)
+        dask_module._apply(spoilt(values, 3, np.nan), 64, len)
 
-    class Short:
-        def result(self, timeout):
-            return 3, None
+    class Client:
+        def gather(self, futures):
+            return [(3, None)]
 
     with pytest.raises(bg.errors.SourceError, match="gave 3 rows where 0 to 64 were asked for"):
-        dask_module._result(None, Short(), 0, 64)
+        list(dask_module._results(Client(), [], [(0, 64)]))
 
 
 def test_the_example_of_an_own_source_is_short_and_runs():

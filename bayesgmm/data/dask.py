@@ -16,6 +16,8 @@ from bayesgmm.errors import DataError, SourceError
 
 #: Seconds without a worker, or between looks at whether there is one.
 PATIENCE, LOOK = 40.0, 2.0
+#: Results that are fetched from workers at a time.
+WINDOW = 4
 
 
 def is_dask(data: Any) -> bool:
@@ -70,15 +72,15 @@ class DaskSource(Source):
         if self._blocks is None:
             self._blocks = client.compute([self._array.blocks[i] for i in range(self._array.numblocks[0])])
 
-        futures = [
-            client.submit(_apply, function, block, start, pure=False)
-            for block, (start, _) in zip(self._blocks or (), bounds, strict=True)
-        ]
-        for future, (start, stop) in zip(futures, bounds, strict=True):
-            yield _result(client, future, start, stop)
+        starts = [start for start, _ in bounds]
+        futures = client.map(_apply, self._blocks, starts, function=function, pure=False)
+        for first in range(0, len(futures), WINDOW):
+            window = slice(first, first + WINDOW)
+            yield from _results(client, futures[window], bounds[window])
+            futures[window] = [None] * len(futures[window])  # Workers forget what has been fetched.
 
 
-def _apply(function: Callable[..., Any], values: np.ndarray, start: int) -> tuple[int, Any]:
+def _apply(values: np.ndarray, start: int, function: Callable[..., Any]) -> tuple[int, Any]:
     """Return the number of rows and what a function makes of them, on one thread: workers have others."""
     import numba
 
@@ -88,31 +90,31 @@ def _apply(function: Callable[..., Any], values: np.ndarray, start: int) -> tupl
     return len(values), function(np.ascontiguousarray(values), start)
 
 
-def _result(client: Any, future: Any, start: int, stop: int) -> Any:
-    """Wait for a block's result, as long as there is anyone to compute it."""
-    from distributed import TimeoutError as StillWaiting
+def _results(client: Any, futures: list[Any], bounds: list[tuple[int, int]]) -> Iterator[Any]:
+    """Fetch the results of some blocks, waiting as long as there is anyone to compute them."""
+    from distributed import wait
     from distributed.scheduler import KilledWorker
 
-    alone_since = None
+    named, alone_since = f"rows {bounds[0][0]} to {bounds[-1][1]}", None
     while True:
         try:
-            rows, result = future.result(timeout=LOOK)
-        except StillWaiting:
+            wait(futures, timeout=LOOK)
+            fetched = client.gather(futures)
+            break
+        except TimeoutError:
             workers = client.scheduler_info(n_workers=-1)["workers"] if client.status == "running" else {}
             alone_since = None if workers else alone_since or time.monotonic()
             if alone_since is not None and time.monotonic() - alone_since > PATIENCE:
                 raise SourceError(
-                    f"the Dask cluster has had no worker for {PATIENCE:.0f} s, so rows {start} to {stop} cannot be "
-                    "computed; start workers and fit again"
+                    f"the Dask cluster has had no worker for {PATIENCE:.0f} s, so {named} cannot be computed; start "
+                    "workers and fit again"
                 ) from None
-            continue
         except KilledWorker as error:
-            raise SourceError(
-                f"three Dask workers died over rows {start} to {stop} ({error}); give workers more memory"
-            ) from error
+            raise SourceError(f"three Dask workers died over {named} ({error}); give workers more memory") from error
+    for (rows, result), (start, stop) in zip(fetched, bounds, strict=True):
         if rows != stop - start:
             raise SourceError(f"a Dask worker gave {rows} rows where {start} to {stop} were asked for")
-        return result
+        yield result
 
 
 def _client() -> Any:
