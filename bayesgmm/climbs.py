@@ -114,6 +114,7 @@ def climb(
     data: Rows,
     prior: Any,
     rule: Stopping,
+    *,
     weights: Any = None,
     saved: tuple[Checkpoint, str] | None = None,
 ) -> Climbs:
@@ -275,7 +276,7 @@ def climb_together(
                 set_mode(problem.hyperparameters, *sums, *climber.current)
         active = going
         if saved is not None:
-            _save(climbers, ends, active, iteration + 1, *saved)
+            _save(climbers, ends, active, iteration + 1, saved)
     return ends
 
 
@@ -296,12 +297,7 @@ def _without_lost(
 
 
 def _save(
-    climbers: list[Climber],
-    ends: list[tuple[int, int]],
-    active: list[int],
-    iteration: int,
-    saved: Checkpoint,
-    name: str,
+    climbers: list[Climber], ends: list[Any], active: list[int], iteration: int, saved: tuple[Checkpoint, str]
 ) -> None:
     """Keep where every start stands."""
     arrays: dict[str, Any] = {"iteration": iteration, "active": np.array(active, int), "ends": np.array(ends)}
@@ -310,7 +306,8 @@ def _save(
         groups = {"current": climber.current, "sound": climber.sound}
         groups["trace"] = tuple(np.concatenate(parts) for parts in zip(*climber.trace, strict=True))
         arrays |= {f"{group}{at}_{i}": array for group, held in groups.items() for i, array in enumerate(held)}
-    saved.put(name, arrays, at_once=not active)
+    checkpoint, name = saved
+    checkpoint.put(name, arrays, at_once=not active)
 
 
 def _resumed(

@@ -99,6 +99,7 @@ class EM:
         start: MixtureParameters | None,
         rng: np.random.Generator,
         progress: bool = False,
+        *,
         saved: Checkpoint | None = None,
     ) -> Draws:
         """Climb from every start and return the best optimum as one draw.
@@ -124,7 +125,7 @@ class EM:
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
         if climbs.converged[best]:
-            climbs = polished(climbs, best, data, prior, self.stopping, saved)
+            climbs = polished(climbs, best, data, prior, self.stopping, saved=saved)
         optima = distinct(climbs, ranked, data, prior, sort=start is None)
         settled = bool(climbs.converged[best])
         unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
@@ -203,7 +204,7 @@ def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarr
 
 
 def polished(
-    climbs: Climbs, best: int, data: Rows, prior: Any, rule: Stopping, saved: Checkpoint | None = None
+    climbs: Climbs, best: int, data: Rows, prior: Any, rule: Stopping, *, saved: Checkpoint | None = None
 ) -> Climbs:
     """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
     finer = replace(rule, tol=rule.tol * POLISH, max_iter=min(rule.max_iter, POLISH_ITERATIONS))

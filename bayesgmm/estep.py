@@ -92,10 +92,10 @@ def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = No
 
     ``weights (g, n)``, where given, stand for the row weights: other ones for each parameter value.
     """
-    return _on_grid(data.map_reduce(expect_block, white, weights, numba.get_num_threads()), white, grid)
+    return _on_grid(data.map_reduce(expect_block, white, weights), white, grid)
 
 
-def expect_block(block: Observations, start: int, white: Whitened, weights: Any, threads: int) -> Expectation:
+def expect_block(block: Observations, start: int, white: Whitened, weights: Any) -> Expectation:
     """Return the expectation of one block of rows, its first row being number ``start``."""
     v = block.sample_weight[None] if weights is None else weights[:, start : start + len(block)]
     seen = block.values, v, block.origin, 1 / block.unit
@@ -103,7 +103,7 @@ def expect_block(block: Observations, start: int, white: Whitened, weights: Any,
     def one_part(start: int, stop: int, totals: Any) -> None:
         expect_chunks(*seen, *white.arrays, start, stop, sums.CHUNK_ROWS, *totals)
 
-    return _of_block(one_part, block, white, threads)
+    return _of_block(one_part, block, white)
 
 
 def allocate(
@@ -128,11 +128,11 @@ def allocate(
     labels : int array (g, n), optional
         Receives the label of each row.
     """
-    return _on_grid(data.map_reduce(allocate_block, white, keys, labels, numba.get_num_threads()), white, grid)
+    return _on_grid(data.map_reduce(allocate_block, white, keys, labels), white, grid)
 
 
 def allocate_block(
-    block: Observations, start: int, white: Whitened, keys: np.ndarray, labels: np.ndarray | None, threads: int
+    block: Observations, start: int, white: Whitened, keys: np.ndarray, labels: np.ndarray | None
 ) -> Expectation:
     """Return what `allocate` adds up for one block of rows."""
     kept = np.empty((0, 0), np.int32) if labels is None else labels[:, start : start + len(block)]
@@ -144,14 +144,14 @@ def allocate_block(
         drawn = log_likelihood, counts, first, second, kept
         allocate_chunks(*seen, *white.arrays, keys, offset, start, stop, sums.CHUNK_ROWS, *drawn)
 
-    return _of_block(one_part, block, white, threads)
+    return _of_block(one_part, block, white)
 
 
-def _of_block(one_part: Callable[..., None], block: Observations, white: Whitened, threads: int) -> Expectation:
+def _of_block(one_part: Callable[..., None], block: Observations, white: Whitened) -> Expectation:
     """Add up what a compiled pass writes for each chunk of a block."""
     g, k, d = white.means.shape
     shapes = (g,), (g, k), (g, k, d), white.factors.shape
-    threads = 1 if block.values.size * g * k < SERIAL_WORK else threads
+    threads = 1 if block.values.size * g * k < SERIAL_WORK else numba.get_num_threads()
     log_likelihood, counts, first, second = folded(one_part, len(block), shapes, threads)
     return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numba
@@ -113,7 +114,10 @@ class Gibbs:
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
         ]
         kept = Kept.empty(self, len(prior.concentration), data)
-        sweep = _sweep_compiled if data.is_one_chunk else _sweep_chunked
+        if isinstance(data, Observations) and data.is_one_chunk:
+            sweep = partial(_sweep_compiled, data)
+        else:
+            sweep = _sweep_chunked
         done = 0 if saved is None else _resumed(saved, chains, kept)
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
             for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
@@ -316,10 +320,9 @@ def _stretches(settings: Gibbs, at_a_time: int) -> Iterator[Stretch]:
         yield Stretch(settings.tune + draw * settings.thin, number * settings.thin, settings.thin, draw)
 
 
-def _sweep_compiled(problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
+def _sweep_compiled(data: Observations, problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
     """Sweep every chain by itself, as many at a time as there are threads."""
-    data, k, d = problem.data, len(problem.prior.concentration), problem.data.n_features
-    assert isinstance(data, Observations), "rows of one chunk are in memory"
+    k, d = len(problem.prior.concentration), data.n_features
     seen = data.values, data.sample_weight, data.origin, 1 / data.unit
     shape = (1, k, d) if cov.is_diagonal(problem.prior.covariance_type) else (1, k, d, d)
 

@@ -103,7 +103,7 @@ def bootstrap_draws(
         weights = rng.standard_gamma(np.broadcast_to(data.sample_weight, (number, len(data))))
         weights *= data.total_weight / weights.sum(axis=1, keepdims=True)
         start = MixtureParameters(*(np.repeat(a[:1], number, axis=0) for a in optima.parameters.arrays))
-        climbs = climb(start, data, prior, rule, weights)
+        climbs = climb(start, data, prior, rule, weights=weights)
         parts.append(climbs.parameters[~climbs.collapsed])
         unfinished += int((~climbs.converged & ~climbs.collapsed).sum())
     parameters = MixtureParameters(*(np.concatenate(a) for a in zip(*(p.arrays for p in parts), strict=True)))

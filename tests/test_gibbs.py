@@ -130,7 +130,7 @@ def test_rows_in_many_chunks_are_sampled_to_the_same_bits_as_in_one(kind, monkey
     engine = gibbs.Gibbs(draws=12, tune=3, thin=2, chains=3, permutation="random", label_every=4)
     model = bg.MixtureModel(2, kind)
     whole = bg.fit(overlapping(900), model, engine=engine, seed=3, progress=False)
-    monkeypatch.setattr(gibbs, "_sweep_compiled", gibbs._sweep_chunked)
+    monkeypatch.setattr(gibbs, "_sweep_compiled", lambda data, *rest: gibbs._sweep_chunked(*rest))
     monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
     parts = bg.fit(overlapping(900), model, engine=engine, seed=3, progress=False)
     assert_same_draws(whole, parts)

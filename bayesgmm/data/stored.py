@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,35 @@ from bayesgmm.data.observations import Extent, Observations, Rows, checked_weigh
 from bayesgmm.data.sources import Source
 from bayesgmm.data.sums import block_bounds, summed
 from bayesgmm.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """A block function with all that it needs beside the rows: what a source sends to where they are.
+
+    Attributes
+    ----------
+    block_function : callable
+        Of a block, its first row and the arguments.
+    arguments : tuple
+        Of the function.
+    sample_weight, features, origin, unit
+        As the rows have them.
+    """
+
+    block_function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    sample_weight: Float[np.ndarray, " n"] | None
+    features: tuple[str, ...]
+    origin: Float[np.ndarray, " d"]
+    unit: Float[np.ndarray, " d"]
+
+    def __call__(self, values: Float[np.ndarray, "rows d"], start: int) -> Any:
+        """Apply the function to what was read."""
+        n = len(values)
+        weight = np.ones(n) if self.sample_weight is None else self.sample_weight[start : start + n]
+        block = Observations(values, weight, self.features, np.arange(start, start + n), self.origin, self.unit)
+        return self.block_function(block, start, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +126,7 @@ class StoredObservations(Rows):
 
     def _each(self, block_function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         bounds = block_bounds(len(self), self.n_features)
-        work = partial(_worked, block_function, arguments, self.sample_weight, self.features, self.origin, self.unit)
+        work = Work(block_function, arguments, self.sample_weight, self.features, self.origin, self.unit)
         return self.source.each(work, bounds)
 
     def counted(self) -> Self:
@@ -139,23 +167,6 @@ class StoredObservations(Rows):
         if self.features == features:
             return self
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
-
-
-def _worked(
-    block_function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    sample_weight: np.ndarray | None,
-    features: tuple[str, ...],
-    origin: np.ndarray,
-    unit: np.ndarray,
-    values: np.ndarray,
-    start: int,
-) -> Any:
-    """Apply a block function to what was read."""
-    n = len(values)
-    weight = np.ones(n) if sample_weight is None else sample_weight[start : start + n]
-    block = Observations(values, weight, features, np.arange(start, start + n), origin, unit)
-    return block_function(block, start, *arguments)
 
 
 def _values(block: Observations, start: int) -> np.ndarray:

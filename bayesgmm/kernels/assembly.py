@@ -33,72 +33,79 @@ def by_rows(code: Code, size: ir.Value, vectors: int, carried: list[Lanes], body
     return code.loop(whole, size, WIDTH, carried, lambda at, held: body(at, 1, held)) if vectors > 1 else carried
 
 
-def write_weigh(module: ir.Module, name: str, d: int) -> None:
-    """Write ``weigh(columns, stride, size, mean, factor, log_constant, log_r, centred)``."""
-    code = Code(module, name, [POINTER, WHOLE, WHOLE, POINTER, POINTER, DOUBLE, POINTER, POINTER], VOID)
-    columns, stride, size, mean, factor, log_constant, log_r, centred = code.function.args
-    start, half, floor = code.spread(log_constant), code.constant(-0.5), code.constant(el.LOWEST)
+class Weigh:
+    """``weigh(columns, stride, size, mean, factor, log_constant, log_r, centred)`` for d features."""
 
-    def finish(at: ir.Value, squares: list[Lanes]) -> None:
-        for u, square in enumerate(squares):
-            code.store(square.times_plus(half, start).at_least(floor), log_r, at, u * WIDTH)
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, POINTER, POINTER, DOUBLE, POINTER, POINTER]
+        self.code, self.d = Code(module, name, kinds, VOID), d
+        arguments = self.code.function.args
+        self.columns, self.stride, size, self.mean, self.factor, log_constant, self.log_r, self.centred = arguments
+        self.start = self.code.spread(log_constant)
+        if d <= FEW:
+            by_rows(self.code, size, max(1, min(4, (REGISTERS - 4) // (d + 2))), [], self.in_registers)
+        else:
+            by_rows(self.code, size, TILE[0], [], self.in_tiles)
+        self.code.builder.ret_void()
 
-    def few(at: ir.Value, vectors: int, _: list[Lanes]) -> None:
-        rows = [code.builder.mul(stride, code.whole(j)) for j in range(d)]
+    def in_registers(self, at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+        """Keep all centred features of some rows in registers."""
+        code, d = self.code, self.d
+        rows = [code.builder.mul(self.stride, code.whole(j)) for j in range(d)]
         t = [
-            [code.load(columns, row, at, u * WIDTH) - code.read_spread(mean, j) for u in range(vectors)]
+            [code.load(self.columns, row, at, u * WIDTH) - code.read_spread(self.mean, j) for u in range(vectors)]
             for j, row in enumerate(rows)
         ]
         squares = [code.constant(0.0)] * vectors
         for j in range(d):
-            y = [tj * code.read_spread(factor, j * d + j) for tj in t[j]]
+            y = [tj * code.read_spread(self.factor, j * d + j) for tj in t[j]]
             for i in range(j + 1, d):
-                p = code.read_spread(factor, i * d + j)
+                p = code.read_spread(self.factor, i * d + j)
                 y = [ti.times_plus(p, yu) for ti, yu in zip(t[i], y, strict=True)]
             squares = [yu.times_plus(yu, s) for yu, s in zip(y, squares, strict=True)]
-        finish(at, squares)
+        self.finish(at, squares)
 
-    def many(at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+    def in_tiles(self, at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+        """Centre features in memory, and keep tiles of what is transformed in registers."""
+        code, d, width = self.code, self.d, TILE[1]
+
         def centre(j: ir.Value, _: list[Lanes]) -> None:
-            m, row = code.read_spread(mean, j), code.builder.mul(j, stride)
+            m, row = code.read_spread(self.mean, j), code.builder.mul(j, self.stride)
             for u in range(vectors):
-                code.store(code.load(columns, row, at, u * WIDTH) - m, centred, row, at, u * WIDTH)
-
-        def tile(j: Any, width: int, squares: list[Lanes]) -> list[Lanes]:
-            def below(i: Any, held: list[Lanes], columns_of: int = width) -> list[Lanes]:
-                row = code.builder.mul(i, stride)
-                t = [code.load(centred, row, at, u * WIDTH) for u in range(vectors)]
-                row = code.builder.mul(i, code.whole(d))
-                for jj in range(columns_of):
-                    p = code.read_spread(factor, row, j, jj)
-                    for u in range(vectors):
-                        held[jj * vectors + u] = t[u].times_plus(p, held[jj * vectors + u])
-                return held
-
-            sums = [code.constant(0.0)] * (width * vectors)
-            for ii in range(width):  # The triangle, then the rows below it.
-                sums = below(code.builder.add(j, code.whole(ii)), sums, ii + 1)
-            sums = code.loop(code.builder.add(j, code.whole(width)), d, 1, sums, below)
-            for jj in range(width):
-                squares = [
-                    y.times_plus(y, s) for y, s in zip(sums[jj * vectors : (jj + 1) * vectors], squares, strict=True)
-                ]
-            return squares
+                code.store(code.load(self.columns, row, at, u * WIDTH) - m, self.centred, row, at, u * WIDTH)
 
         code.loop(0, d, 1, [], centre)
-        width = TILE[1]
-        squares = code.loop(
-            0, d - d % width, width, [code.constant(0.0)] * vectors, lambda j, held: tile(j, width, held)
-        )
-        if d % width:
-            squares = tile(code.whole(d - d % width), d % width, squares)
-        finish(at, squares)
+        whole, zero = d - d % width, [code.constant(0.0)] * vectors
+        squares = code.loop(0, whole, width, zero, lambda j, held: self.tile(at, j, width, held))
+        self.finish(at, self.tile(at, code.whole(whole), d % width, squares) if d % width else squares)
 
-    if d <= FEW:
-        by_rows(code, size, max(1, min(4, (REGISTERS - 4) // (d + 2))), [], few)
-    else:
-        by_rows(code, size, TILE[0], [], many)
-    code.builder.ret_void()
+    def tile(self, at: ir.Value, j: ir.Value, width: int, squares: list[Lanes]) -> list[Lanes]:
+        """Add the squares of so many transformed features from j on."""
+        code, vectors = self.code, len(squares)
+
+        def row(i: ir.Value, held: list[Lanes], columns: int = width) -> list[Lanes]:
+            place = code.builder.mul(i, self.stride)
+            t = [code.load(self.centred, place, at, u * WIDTH) for u in range(vectors)]
+            place = code.builder.mul(i, code.whole(self.d))
+            for c in range(columns):
+                p = code.read_spread(self.factor, place, j, c)
+                for u in range(vectors):
+                    held[c * vectors + u] = t[u].times_plus(p, held[c * vectors + u])
+            return held
+
+        sums = [code.constant(0.0)] * (width * vectors)
+        for i in range(width):  # The triangle, then the rows below it.
+            sums = row(code.builder.add(j, code.whole(i)), sums, i + 1)
+        sums = code.loop(code.builder.add(j, code.whole(width)), self.d, 1, sums, row)
+        for n, y in enumerate(sums):
+            squares[n % vectors] = y.times_plus(y, squares[n % vectors])
+        return squares
+
+    def finish(self, at: ir.Value, squares: list[Lanes]) -> None:
+        """Write the log density of some rows."""
+        half, floor = self.code.constant(-0.5), self.code.constant(el.LOWEST)
+        for u, square in enumerate(squares):
+            self.code.store(square.times_plus(half, self.start).at_least(floor), self.log_r, at, u * WIDTH)
 
 
 def exponential(x: Lanes) -> Lanes:
@@ -144,124 +151,153 @@ def logarithm(x: Lanes) -> Lanes:
     return exponent * c(el.LN2_HIGH) - ((half - (s * (half + even + odd) + low)) - f)
 
 
-def write_soft_maximum(module: ir.Module, name: str) -> None:
-    """Write ``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density)``."""
-    code = Code(module, name, [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER], DOUBLE)
-    log_r, stride, k, size, v, total, scale, log_density = code.function.args
+class SoftMaximum:
+    """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density)``."""
 
-    def rows(at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
+    def __init__(self, module: ir.Module, name: str) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER]
+        self.code = Code(module, name, kinds, DOUBLE)
+        self.log_r, self.stride, self.k, size, self.v, self.total, self.scale, self.log_density = (
+            self.code.function.args
+        )
+        value = by_rows(self.code, size, 4, [self.code.constant(0.0)], self.rows)
+        self.code.builder.ret(value[0].total())
+
+    def rows(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
+        """Write what is asked of some rows, and add their weighted log densities."""
+        code = self.code
         places = [code.builder.add(at, code.whole(u * WIDTH)) for u in range(vectors)]
 
         def compare(c: ir.Value, largest: list[Lanes]) -> list[Lanes]:
-            row = code.builder.mul(c, stride)
-            return [old.at_least(code.load(log_r, row, place)) for old, place in zip(largest, places, strict=True)]
+            row = code.builder.mul(c, self.stride)
+            return [old.at_least(code.load(self.log_r, row, place)) for old, place in zip(largest, places, strict=True)]
 
         def component(c: ir.Value, sums: list[Lanes]) -> list[Lanes]:
-            row = code.builder.mul(c, stride)
-            terms = [exponential(code.load(log_r, row, p) - top) for p, top in zip(places, largest, strict=True)]
+            row = code.builder.mul(c, self.stride)
+            terms = [exponential(code.load(self.log_r, row, p) - top) for p, top in zip(places, largest, strict=True)]
             for term, place in zip(terms, places, strict=True):
-                code.store(term, log_r, row, place)
+                code.store(term, self.log_r, row, place)
             return [s + term for s, term in zip(sums, terms, strict=True)]
 
-        largest = code.loop(0, k, 1, [code.constant(el.LOWEST)] * vectors, compare)
-        sums = code.loop(0, k, 1, [code.constant(0.0)] * vectors, component)
+        largest = code.loop(0, self.k, 1, [code.constant(el.LOWEST)] * vectors, compare)
+        sums = code.loop(0, self.k, 1, [code.constant(0.0)] * vectors, component)
         for whole, top, place in zip(sums, largest, places, strict=True):
-            weight, log_sum = code.load(v, place), top + logarithm(whole)
-            code.store(whole, total, place)
-            code.store(weight / whole, scale, place)
-            code.store(log_sum, log_density, place)
+            weight, log_sum = code.load(self.v, place), top + logarithm(whole)
+            code.store(whole, self.total, place)
+            code.store(weight / whole, self.scale, place)
+            code.store(log_sum, self.log_density, place)
             value = [weight.times_plus(log_sum, value[0])]
         return value
 
-    value = by_rows(code, size, 4, [code.constant(0.0)], rows)
-    code.builder.ret(value[0].total())
 
-
-def write_moments(module: ir.Module, name: str, d: int) -> None:
-    """Write ``count = moments(columns, stride, size, mean, r, scale, first, second, centred)``.
+class Moments:
+    """``count = moments(columns, stride, size, mean, r, scale, first, second, centred)`` for d features.
 
     ``r`` becomes ``r * scale``, whose sum is returned.
     """
-    code = Code(module, name, [POINTER, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER], DOUBLE)
-    columns, stride, size, mean, r, scale, first, second, centred = code.function.args
-    zero = code.constant(0.0)
-    pairs = [(i, j) for i in range(d) for j in range(i + 1)]
 
-    def weight(at: ir.Value) -> Lanes:
-        return code.load(r, at) * code.load(scale, at)
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER]
+        self.code, self.d = Code(module, name, kinds, DOUBLE), d
+        arguments = self.code.function.args
+        self.columns, self.stride, self.size, self.mean, self.r, self.scale = arguments[:6]
+        self.first, self.second, self.centred = arguments[6:]
+        # What is summed at once has to leave registers for what is loaded.
+        one_pass = 1 + d + d * (d + 1) // 2 <= REGISTERS - 10
+        count = self.in_one_pass() if one_pass else self.in_tiles()
+        self.code.builder.ret(count.total())
 
-    def shifted(j: Any, at: ir.Value) -> Lanes:
-        row = code.builder.mul(stride, j if not isinstance(j, int) else code.whole(j))
-        return code.load(columns, row, at) - code.read_spread(mean, j)
+    def weight(self, at: ir.Value) -> Lanes:
+        """Return the weights of some rows."""
+        return self.code.load(self.r, at) * self.code.load(self.scale, at)
 
-    def all_at_once(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-        w = weight(at)
-        t = [shifted(j, at) for j in range(d)]
-        u = [w * tj for tj in t]
-        sums = [held[0] + w] + [h + ui for h, ui in zip(held[1 : d + 1], u, strict=True)]
-        return sums + [u[i].times_plus(t[j], h) for (i, j), h in zip(pairs, held[d + 1 :], strict=True)]
+    def shifted(self, j: Any, at: ir.Value) -> Lanes:
+        """Return one feature of some rows about the mean."""
+        code = self.code
+        row = code.builder.mul(self.stride, j if not isinstance(j, int) else code.whole(j))
+        return code.load(self.columns, row, at) - code.read_spread(self.mean, j)
 
-    def centre(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-        w = weight(at)
-        code.store(w, r, at)
-
-        def one(j: ir.Value, _: list[Lanes]) -> None:
-            code.store(shifted(j, at), centred, code.builder.mul(j, stride), at)
-
-        code.loop(0, d, 1, [], one)
-        return [held[0] + w]
-
-    def rows_of(i: Any, number: int) -> list[ir.Value]:
-        return [code.builder.mul(code.builder.add(i, code.whole(n)), stride) for n in range(number)]
-
-    def place(i: Any, j: Any, ii: int, jj: int) -> ir.Value:
-        row = code.builder.mul(code.builder.add(i, code.whole(ii)), code.whole(d))
-        return code.builder.add(code.builder.add(row, j), code.whole(jj))
-
-    def square(i: Any, j: Any, height: int) -> None:
-        """Add the tile of so many rows from i and four columns from j, all left of the diagonal."""
-        left, right = rows_of(i, height), rows_of(j, 4)
+    def in_one_pass(self) -> Lanes:
+        """Keep all sums in registers over the whole block."""
+        code, d = self.code, self.d
+        pairs = [(i, j) for i in range(d) for j in range(i + 1)]
 
         def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(r, at)
-            u = [w * code.load(centred, row, at) for row in left]
-            t = [code.load(centred, row, at) for row in right]
-            return [u[n // 4].times_plus(t[n % 4], h) for n, h in enumerate(held)]
+            w, t = self.weight(at), [self.shifted(j, at) for j in range(d)]
+            u = [w * tj for tj in t]
+            sums = [h + x for h, x in zip(held, [w, *u], strict=False)]
+            return sums + [u[i].times_plus(t[j], h) for (i, j), h in zip(pairs, held[d + 1 :], strict=True)]
 
-        sums = code.loop(0, size, WIDTH, [zero] * (4 * height), step)
-        for n, value in enumerate(sums):
-            code.add_to(second, place(i, j, n // 4, n % 4), value.total())
-
-    def triangle(i: Any, height: int) -> None:
-        """Add the tile on the diagonal from i, and the first moments of its rows."""
-        rows, inside = rows_of(i, height), [(a, b) for a in range(height) for b in range(a + 1)]
-
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(r, at)
-            t = [code.load(centred, row, at) for row in rows]
-            u = [w * ti for ti in t]
-            sums = [h + ui for h, ui in zip(held[:height], u, strict=True)]
-            return sums + [u[a].times_plus(t[b], h) for (a, b), h in zip(inside, held[height:], strict=True)]
-
-        sums = code.loop(0, size, WIDTH, [zero] * (height + len(inside)), step)
-        for n, value in enumerate(sums[:height]):
-            code.add_to(first, code.builder.add(i, code.whole(n)), value.total())
-        for (a, b), value in zip(inside, sums[height:], strict=True):
-            code.add_to(second, place(i, i, a, b), value.total())
-
-    def panel(i: Any, height: int) -> None:
-        code.loop(0, i, 4, [], lambda j, _: square(i, j, height))
-        triangle(i, height)
-
-    if 1 + d + len(pairs) <= REGISTERS - 10:
-        sums = code.loop(0, size, WIDTH, [zero] * (1 + d + len(pairs)), all_at_once)
+        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (1 + d + len(pairs)), step)
         for j in range(d):
-            code.add_to(first, j, sums[1 + j].total())
+            code.add_to(self.first, j, sums[1 + j].total())
         for (i, j), value in zip(pairs, sums[d + 1 :], strict=True):
-            code.add_to(second, i * d + j, value.total())
-    else:
-        sums = code.loop(0, size, WIDTH, [zero], centre)
+            code.add_to(self.second, i * d + j, value.total())
+        return sums[0]
+
+    def in_tiles(self) -> Lanes:
+        """Centre features in memory, and keep the sums of four by four pairs of them in registers at a time."""
+        code, d = self.code, self.d
+
+        def centre(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w = self.weight(at)
+            code.store(w, self.r, at)
+
+            def one(j: ir.Value, _: list[Lanes]) -> None:
+                code.store(self.shifted(j, at), self.centred, code.builder.mul(j, self.stride), at)
+
+            code.loop(0, d, 1, [], one)
+            return [held[0] + w]
+
+        def panel(i: Any, height: int) -> None:
+            code.loop(0, i, 4, [], lambda j, _: self.square(i, j, height))
+            self.triangle(i, height)
+
+        count = code.loop(0, self.size, WIDTH, [code.constant(0.0)], centre)
         code.loop(0, d - d % 4, 4, [], lambda i, _: panel(i, 4))
         if d % 4:
             panel(code.whole(d - d % 4), d % 4)
-    code.builder.ret(sums[0].total())
+        return count[0]
+
+    def square(self, i: Any, j: Any, height: int) -> None:
+        """Add the tile of so many rows from i and four columns from j, all left of the diagonal."""
+        code, left, right = self.code, self.rows_from(i, height), self.rows_from(j, 4)
+
+        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w = code.load(self.r, at)
+            u = [w * code.load(self.centred, row, at) for row in left]
+            t = [code.load(self.centred, row, at) for row in right]
+            return [u[n // 4].times_plus(t[n % 4], h) for n, h in enumerate(held)]
+
+        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (4 * height), step)
+        for n, value in enumerate(sums):
+            code.add_to(self.second, self.place(i, j, n // 4, n % 4), value.total())
+
+    def triangle(self, i: Any, height: int) -> None:
+        """Add the tile on the diagonal from i, and the first moments of its rows."""
+        code, rows = self.code, self.rows_from(i, height)
+        inside = [(a, b) for a in range(height) for b in range(a + 1)]
+
+        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w = code.load(self.r, at)
+            t = [code.load(self.centred, row, at) for row in rows]
+            u = [w * ti for ti in t]
+            sums = [h + ui for h, ui in zip(held, u, strict=False)]
+            return sums + [u[a].times_plus(t[b], h) for (a, b), h in zip(inside, held[height:], strict=True)]
+
+        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (height + len(inside)), step)
+        for n, value in enumerate(sums[:height]):
+            code.add_to(self.first, code.builder.add(i, code.whole(n)), value.total())
+        for (a, b), value in zip(inside, sums[height:], strict=True):
+            code.add_to(self.second, self.place(i, i, a, b), value.total())
+
+    def rows_from(self, i: Any, number: int) -> list[ir.Value]:
+        """Return where so many centred features from i on begin."""
+        code = self.code
+        return [code.builder.mul(code.builder.add(i, code.whole(n)), self.stride) for n in range(number)]
+
+    def place(self, i: Any, j: Any, down: int, across: int) -> ir.Value:
+        """Return where the second moment of a pair of features is."""
+        code = self.code
+        row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
+        return code.builder.add(code.builder.add(row, j), code.whole(across))

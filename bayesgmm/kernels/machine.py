@@ -35,11 +35,11 @@ def address_of(step: int, d: int) -> int:
         if (step, d) not in _WRITTEN:
             module = ir.Module()
             if step == WEIGH:
-                assembly.write_weigh(module, "step", d)
+                assembly.Weigh(module, "step", d)
             elif step == SOFT_MAXIMUM:
-                assembly.write_soft_maximum(module, "step")
+                assembly.SoftMaximum(module, "step")
             else:
-                assembly.write_moments(module, "step", d)
+                assembly.Moments(module, "step", d)
             _WRITTEN[step, d] = _MACHINE.address(module, "step")
             if d <= MOST_FEATURES:
                 _TABLE[step * (MOST_FEATURES + 1) + d] = _WRITTEN[step, d]
