@@ -72,6 +72,21 @@ def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, rng):
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_labels_drawn_by_this_machine_are_those_of_plain_loops(k, rng):
+    """To the bit, for whoever draws them: also where a component has no weight, and for rows far down."""
+    r = rng.uniform(size=(k, 48)) * (rng.uniform(size=(k, 48)) > 0.3)
+    total = np.maximum(r.sum(axis=0), 1e-9)
+    for first_row in (0, 7, 2**40):
+        drawn = []
+        for module in (blocks, machine):
+            drawn.append(r.copy())
+            module.allocate_single(drawn[-1], total, np.uint64(12345678901234567890), first_row, 40)
+        assert (drawn[0] == drawn[1]).all()
+        assert (drawn[0][:, :40].sum(axis=0) == 1).all()
+
+
+@pytest.mark.compiled
 def test_more_features_than_the_table_holds_are_as_good(rng):
     d, rows = machine.MOST_FEATURES + 1, 8
     columns, mean, factor = rng.normal(size=(d, rows + 8)), np.zeros(d), np.eye(d)

@@ -5,26 +5,11 @@ import numpy as np
 from bayesgmm.kernels.blocks import LINE, block_array, transpose_block
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
 from bayesgmm.kernels.passes import block_rows
-from bayesgmm.kernels.steps import add_moments, pad_weights, padded, respond
-from bayesgmm.kernels.uniforms import binomial, child_key, uniform
+from bayesgmm.kernels.steps import add_moments, allocate_single, pad_weights, padded, respond
+from bayesgmm.kernels.uniforms import binomial, child_key
 
-
-@compiled_exactly
-def allocate_single(r, total, key, first_row, size, threshold, reached):
-    """Replace responsibilities, not yet divided by ``total``, by 1 for the component drawn and 0 for others.
-
-    By inversion of the distribution function: the component in which it passes the row's uniform.
-    """
-    last = r.shape[0] - 1
-    for b in range(size):
-        threshold[b] = uniform(key, first_row + b) * total[b]
-        reached[b] = 0.0
-    for c in range(last + 1):
-        for b in range(size):
-            before = reached[b]
-            after = before + r[c, b]
-            reached[b] = after
-            r[c, b] = 1.0 if before <= threshold[b] and (threshold[b] < after or c == last) else 0.0
+#: Features up to which it costs less to sum over all rows, most of weight 0, than to gather a component's own.
+MOST_DENSE = 5
 
 
 @compiled_exactly
@@ -81,10 +66,8 @@ def allocate_rows(
         block_array(d, rows),
         block_array(k, rows),
     )
-    scratch, kept, ones = block_array(6, rows), block_array(2, rows), np.ones(rows + LINE)
-    v, total, scale, log_density, threshold, reached = (
-        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
-    )  # fmt: skip
+    scratch, kept, ones = block_array(4, rows), block_array(2, rows), np.ones(rows + LINE)
+    v, total, scale, log_density = scratch[0], scratch[1], scratch[2], scratch[3]
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
@@ -96,14 +79,21 @@ def allocate_rows(
                 columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred
             )  # fmt: skip
             if heaviest <= 1.0:
-                allocate_single(r, total, keys[g], offset + first_row, size, threshold, reached)
+                allocate_single(r, total, keys[g], offset + first_row, whole)
             else:
                 allocate_copies(r, total, v, keys[g], offset + first_row, size)
             for c in range(k):
-                m = gather_component(columns, r[c], size, gathered, kept)
-                counts[g, c] += add_moments(
-                    gathered, means[g, c], kept[1], ones, padded(m), first[g, c], second[g, c], centred
-                )  # fmt: skip
+                if d <= MOST_DENSE:
+                    for b in range(size, whole):
+                        r[c, b] = 0.0
+                    counts[g, c] += add_moments(
+                        columns, means[g, c], r[c], ones, whole, first[g, c], second[g, c], centred
+                    )  # fmt: skip
+                else:
+                    m = gather_component(columns, r[c], size, gathered, kept)
+                    counts[g, c] += add_moments(
+                        gathered, means[g, c], kept[1], ones, padded(m), first[g, c], second[g, c], centred
+                    )  # fmt: skip
             if labels.shape[0] > 0:
                 for c in range(k):
                     for b in range(size):

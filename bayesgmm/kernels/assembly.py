@@ -13,7 +13,8 @@ import numpy as np
 from llvmlite import ir
 
 from bayesgmm.kernels import elementary as el
-from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, WIDTH, Code, Lanes
+from bayesgmm.kernels import uniforms as un
+from bayesgmm.kernels.lanes import BITS, DOUBLE, POINTER, WHOLE, WIDTH, Code, Lanes
 
 #: Vectors that fit into registers beside what is loaded.
 REGISTERS = 32 if WIDTH == 8 else 16
@@ -301,3 +302,47 @@ class Moments:
         code = self.code
         row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
         return code.builder.add(code.builder.add(row, j), code.whole(across))
+
+
+class Allocate:
+    """``allocate(r, stride, k, size, total, key, first_row)``: the inversion of `allocation.allocate_single`."""
+
+    def __init__(self, module: ir.Module, name: str) -> None:
+        self.code = Code(module, name, [POINTER, WHOLE, WHOLE, WHOLE, POINTER, WHOLE, WHOLE], VOID)
+        self.r, self.stride, self.k, size, self.total, self.key, self.first_row = self.code.function.args
+        by_rows(self.code, size, 4, [], self.rows)
+        self.code.builder.ret_void()
+
+    def rows(self, at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+        """Replace the responsibilities of some rows by 1 for the component drawn and 0 for others."""
+        code, zero, one = self.code, self.code.constant(0.0), self.code.constant(1.0)
+        places = [code.builder.add(at, code.whole(u * WIDTH)) for u in range(vectors)]
+        thresholds = [self.uniforms(place) * code.load(self.total, place) for place in places]
+
+        def component(c: ir.Value, reached: list[Lanes], is_last: bool = False) -> list[Lanes]:
+            row, after = code.builder.mul(c, self.stride), []
+            for before, place, threshold in zip(reached, places, thresholds, strict=True):
+                passed = zero.where_above(threshold, one, before)
+                after.append(before + code.load(self.r, row, place))
+                drawn = passed if is_last else passed.where_above(threshold, zero, after[-1])
+                code.store(drawn, self.r, row, place)
+            return after
+
+        last = code.builder.sub(self.k, code.whole(1))
+        reached = code.loop(0, last, 1, [zero] * vectors, component)
+        component(last, reached, is_last=True)
+
+    def uniforms(self, place: ir.Value) -> Lanes:
+        """Return the uniform of each row: see `uniforms.uniform`."""
+        code, builder = self.code, self.code.builder
+        golden = int(un.GOLDEN)
+        steps = [ir.Constant(WHOLE, (lane + 1) * golden % 2**64) for lane in range(WIDTH)]
+        first = builder.mul(builder.add(self.first_row, place), code.whole(golden))
+        bits = builder.add(code.spread_whole(builder.add(self.key, first)), ir.Constant(BITS, steps))
+        for shift, factor in ((un.FIRST_SHIFT, un.FIRST_FACTOR), (un.SECOND_SHIFT, un.SECOND_FACTOR)):
+            bits = builder.xor(bits, builder.lshr(bits, code.bit_constant(int(shift))))
+            bits = builder.mul(bits, code.bit_constant(int(factor)))
+        bits = builder.xor(bits, builder.lshr(bits, code.bit_constant(int(un.LAST_SHIFT))))
+        # 52 bits below the exponent of 2**52 are that number and a whole one.
+        held = builder.or_(builder.lshr(bits, code.bit_constant(int(un.UNUSED_BITS))), code.bit_constant(0x433 << 52))
+        return (code.from_bits(held) - code.constant(2.0**52)) * code.constant(un.UNIT)

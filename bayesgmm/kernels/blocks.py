@@ -9,7 +9,8 @@ lower-triangular precision factor ``P`` (``inv(covariance) = P @ P.T``), so that
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import LOWEST, SMALLEST_EXPONENT, compiled
+from bayesgmm.kernels.elementary import LOWEST, SMALLEST_EXPONENT, compiled, compiled_exactly
+from bayesgmm.kernels.uniforms import uniform
 
 #: Doubles side by side in the widest register; arrays of a block start at a multiple of it and leave one unused,
 #: lest their rows fall onto the same places in the cache.
@@ -87,6 +88,21 @@ def soft_maximum(log_r, v, size, total, scale, log_density):
         log_density[b] = largest + np.log(total[b])
         value += v[b] * log_density[b]
     return value
+
+
+@compiled_exactly
+def allocate_single(r, total, key, first_row, size):
+    """Replace responsibilities, not yet divided by ``total``, by 1 for the component drawn and 0 for others.
+
+    By inversion of the distribution function: the component in which it passes the row's uniform.
+    """
+    last = r.shape[0] - 1
+    for b in range(size):
+        threshold, before, drawn = uniform(key, first_row + b) * total[b], 0.0, False
+        for c in range(last + 1):
+            after = before + r[c, b]
+            r[c, b] = 1.0 if not drawn and (threshold < after or c == last) else 0.0
+            drawn, before = drawn or r[c, b] == 1.0, after
 
 
 @compiled

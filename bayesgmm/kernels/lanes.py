@@ -130,6 +130,12 @@ class Code:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
         return Lanes(self, self.builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), mask))
 
+    def spread_whole(self, value: ir.Value) -> ir.Value:
+        """Return one whole number in all lanes."""
+        index, mask = ir.IntType(32), ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        one = self.builder.insert_element(ir.Constant(BITS, ir.Undefined), value, ir.Constant(index, 0))
+        return self.builder.shuffle_vector(one, ir.Constant(BITS, ir.Undefined), mask)
+
     def read_spread(self, pointer: ir.Value, *offsets: ir.Value | int) -> Lanes:
         """Read one double into all lanes."""
         return self.spread(self.scalar(pointer, *offsets))

@@ -21,11 +21,11 @@ from bayesgmm.kernels.elementary import compiled_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
 #: The functions of `assembly`: the first index of the table.
-WEIGH, SOFT_MAXIMUM, MOMENTS = range(3)
+WEIGH, SOFT_MAXIMUM, MOMENTS, ALLOCATE = range(4)
 #: Numbers of features that the table holds; code for more is asked for at every pass.
 MOST_FEATURES = 1024
 
-_TABLE = (ctypes.c_int64 * (3 * (MOST_FEATURES + 1)))()
+_TABLE = (ctypes.c_int64 * (4 * (MOST_FEATURES + 1)))()
 _MACHINE, _LOCK, _WRITTEN = Machine(), threading.Lock(), {}
 
 
@@ -38,6 +38,8 @@ def address_of(step: int, d: int) -> int:
                 assembly.Weigh(module, "step", d)
             elif step == SOFT_MAXIMUM:
                 assembly.SoftMaximum(module, "step")
+            elif step == ALLOCATE:
+                assembly.Allocate(module, "step")
             else:
                 assembly.Moments(module, "step", d)
             _WRITTEN[step, d] = _MACHINE.address(module, "step")
@@ -125,6 +127,12 @@ def add_moments(columns, mean, r, scale, size, first, second, centred):
         address(MOMENTS, mean.shape[0]),
         (columns, columns.shape[1], size, mean, r, scale, first, second, centred),
     )
+
+
+@compiled_exactly
+def allocate_single(r, total, key, first_row, size):
+    """See `blocks.allocate_single`; ``size`` is a multiple of `lanes.WIDTH`."""
+    call(address(ALLOCATE, 0), (r, r.shape[1], r.shape[0], size, total, key, first_row))
 
 
 def is_right() -> bool:

@@ -19,7 +19,8 @@ else:
         stacklevel=2,
     )
 
-weigh, soft_maximum, add_moments = chosen.weigh, chosen.soft_maximum, chosen.add_moments
+weigh, soft_maximum = chosen.weigh, chosen.soft_maximum
+add_moments, allocate_single = chosen.add_moments, chosen.allocate_single
 
 
 @compiled
