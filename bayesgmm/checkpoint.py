@@ -37,13 +37,15 @@ class Checkpoint:
         Digest of data, prior, settings, start and seed.
     sections : dict
         What is kept.
+    written, cost : float
+        When the file was written last, by the monotonic clock, and how long that took; seconds.
     """
 
     path: Path
     identity: str
     sections: dict[str, dict[str, np.ndarray]]
-    _written: float = field(default_factory=time.monotonic)
-    _cost: float = 0.0
+    written: float = field(default_factory=time.monotonic)
+    cost: float = 0.0
 
     @classmethod
     def of(
@@ -84,8 +86,8 @@ class Checkpoint:
             If it cannot be written: the message says where and how large it is; the file there was before stays.
         """
         self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
-        age = time.monotonic() - self._written
-        if at_once or age > max(SECONDS, TIMES * self._cost):
+        age = time.monotonic() - self.written
+        if at_once or age > max(SECONDS, TIMES * self.cost):
             self._write()
 
     def _write(self) -> None:
@@ -104,8 +106,8 @@ class Checkpoint:
                 error.errno,
                 f"the checkpoint {str(self.path)!r} of {needed:,} bytes cannot be written: {error.strerror}",
             ) from error
-        self._written = time.monotonic()
-        self._cost = self._written - began
+        self.written = time.monotonic()
+        self.cost = self.written - began
 
 
 def checked_path(path: Any) -> str | None:

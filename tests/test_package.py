@@ -140,6 +140,7 @@ def test_commands_of_the_readme_are_those_of_the_command_line(tmp_path, monkeypa
     """Every `bayesgmm ...` line runs, from the root of the checkout, with its files written elsewhere."""
     import shlex
 
+    import distributed
     from typer.testing import CliRunner
 
     from bayesgmm.cli import app
@@ -148,10 +149,14 @@ def test_commands_of_the_readme_are_those_of_the_command_line(tmp_path, monkeypa
     commands = [line.split("bayesgmm ", 1)[1] for line in lines if re.search(r"(^|uv run )bayesgmm ", line)]
     assert len(commands) >= 3
     (tmp_path / "bayesgmm").symlink_to(ROOT / "bayesgmm")
+    (tmp_path / "data").mkdir()
+    bg.datasets.load_galaxies().to_parquet(tmp_path / "data" / "galaxies.parquet")
     monkeypatch.chdir(tmp_path)
-    for command in commands:
-        done = CliRunner().invoke(app, shlex.split(command.split("  #")[0]))
-        assert done.exit_code == 0, f"{command}\n{done.output}"
+    with distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=50) as cluster:
+        for command in commands:
+            here = re.sub(r"tcp://\S+", cluster.scheduler_address, command.split("  #")[0])
+            done = CliRunner().invoke(app, [*shlex.split(here), "--force"])
+            assert done.exit_code == 0, f"{command}\n{done.output}"
 
 
 def test_version_is_written_once_in_effect():
