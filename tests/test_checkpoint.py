@@ -58,11 +58,12 @@ def run(engine, path, pause, kill_after=None):
     return out.strip()
 
 
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("engine", ["em", "gibbs"])
-def test_a_fit_killed_at_random_moments_ends_at_the_same_bits(engine, tmp_path, rng):
+def test_a_fit_killed_at_random_moments_ends_at_the_same_bits(engine, kills, tmp_path, rng):
     whole = run(engine, tmp_path / "whole.npz", 0)
     path, sizes = tmp_path / "killed.npz", []
-    for moment in rng.uniform(0.1, 2.5, size=4):
+    for moment in rng.uniform(0.1, 2.5, size=kills):
         run(engine, path, 0.01, kill_after=moment)
         sizes.append(len(np.load(path).files) if path.exists() else 0)
     assert max(sizes) > 0, "no kill came after the first checkpoint"

@@ -9,6 +9,7 @@ from scipy.special import entr
 
 import bayesgmm as bg
 from bayesgmm import estep, memberships
+from bayesgmm.kernels.memberships import SAMPLE, bounds
 from bayesgmm.schema import dataset, parameters_of, with_parameters
 
 
@@ -141,3 +142,14 @@ def test_truth_about_this_customer_lies_in_the_interval(customers):
     result = bg.fit(customers, 2, seed=1, progress=False)
     this = result.memberships(customers.loc[["C200"]]).sel(component=1)
     assert float(this.lower[0]) < 0.606 < float(this.upper[0])
+
+
+@pytest.mark.parametrize("g", [2, 3, 7, 50, 255, 256, 1000, 4001])
+@pytest.mark.parametrize("tail", [0.05, 0.005, 0.25, 0.4])
+def test_bounds_are_numpys_quantiles(g, tail, rng):
+    """Whether the sample that sets where to look is a good one, a bad one, or there is none."""
+    smooth, skewed = rng.uniform(size=g), rng.uniform(size=g) ** 9
+    periodic = np.tile(np.linspace(0, 1, 16), -(-g // 16))[:g] ** 3
+    for values in (smooth, skewed, smooth.round(1), periodic, np.sort(smooth), -np.sort(-smooth), np.full(g, 0.3)):
+        found = bounds(values.copy(), tail, np.empty(SAMPLE), np.empty(g), np.empty(g))
+        assert np.allclose(found, np.quantile(values, [tail, 1 - tail]), rtol=1e-14, atol=1e-300)

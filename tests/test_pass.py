@@ -238,3 +238,27 @@ def test_covariances_keep_their_digits_far_from_the_origin(rng):
     far_mean = np.full((1, 2), 2.0**27)
     far = e_step(MixtureParameters(np.ones(1), far_mean, np.eye(2)[None]), Observations.of(x + 2.0**27))
     assert np.allclose(far.stats.second, near.stats.second, rtol=1e-7)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("condition", "separation"), [(1e2, 50.0), (1e4, 1e3), (1e6, 1e5), (1e8, 1e3), (1e8, 1e5)])
+def test_covariances_keep_their_digits_however_ill_conditioned_and_far_apart(condition, separation, rng):
+    """In the covariance's own metric, against long doubles: no more is lost than rounding times the condition."""
+    d, n = 10, 4000
+    axes = [np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(2)]
+    spread = np.geomspace(1 / condition, 1, d)
+    direction = rng.normal(size=d)
+    means = np.stack([np.zeros(d), separation * direction / np.linalg.norm(direction)])
+    labels = rng.integers(2, size=n)
+    noise = rng.normal(size=(n, d)) * np.sqrt(spread)
+    x = means[labels] + np.stack([axes[c] @ row for c, row in zip(labels, noise, strict=True)])
+    covariances = np.stack([q * spread @ q.T for q in axes])
+    stats = e_step(MixtureParameters(np.full(2, 0.5), means, covariances), Observations.of(x)).stats
+    for c in range(2):
+        rows = (x[labels == c] - means[c]).astype(np.longdouble)
+        rows -= rows.mean(axis=0)
+        expected = (rows.T @ rows / len(rows)).astype(float)
+        shift = stats.first[c] / stats.counts[c]
+        found = stats.second[c] / stats.counts[c] - np.multiply.outer(shift, shift)
+        factor = np.linalg.cholesky(np.linalg.inv(expected))
+        assert np.abs(factor.T @ (found - expected) @ factor).max() < 1e-16 * condition + 1e-11
