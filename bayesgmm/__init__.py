@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from bayesgmm import datasets
 from bayesgmm.calibration import Calibration, calibrate
 from bayesgmm.compare import Comparison, compare
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, Source, StoredObservations
 from bayesgmm.em import EM
 from bayesgmm.errors import (
     BayesGMMError,
@@ -17,6 +17,7 @@ from bayesgmm.errors import (
     LabelSwitchingWarning,
     LoadError,
     ModelError,
+    SourceError,
 )
 from bayesgmm.estep import e_step
 from bayesgmm.fitting import fit, load
@@ -59,6 +60,9 @@ __all__ = [
     "Optima",
     "SemiConjugatePrior",
     "SeparationPrior",
+    "Source",
+    "SourceError",
+    "StoredObservations",
     "SufficientStatistics",
     "build_pymc_model",
     "calibrate",

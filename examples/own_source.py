@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.data import Source
 
 
-class Blocks(Source):
+class Blocks(bg.Source):
     """Rows in blocks that somebody else holds, given by functions that return them."""
 
     def __init__(self, loaders: list[Callable[[], np.ndarray]], lengths: list[int], features: tuple[str, ...]) -> None:
