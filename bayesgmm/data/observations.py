@@ -227,6 +227,17 @@ class Observations(Rows):
         for start, stop in block_bounds(len(self), self.n_features):
             sink(start, block_function(self.rows(start, stop), start, *arguments))
 
+    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
+        """Return the weighted mean and the sample covariance (divisor total weight - 1), as seen.
+
+        Of one chunk by NumPy, so that a table is refused before anything is compiled.
+        """
+        if not self.is_one_chunk:
+            return Rows.moments(self)
+        x, v = (self.values - self.origin) / self.unit, self.sample_weight
+        mean = v @ x / v.sum()
+        return mean, (v[:, None] * (x - mean)).T @ (x - mean) / (v.sum() - 1)
+
     def counted(self) -> Self:
         """Return the rows of positive weight."""
         return self if (self.sample_weight > 0).all() else self.taken(np.flatnonzero(self.sample_weight))
