@@ -295,11 +295,15 @@ def read_rows(path: Path, columns: str | None, weights: str | None, scheduler: s
 
 
 def _values(path: Path) -> int:
-    """Return how many numbers a Parquet file may hold."""
+    """Return how many numbers a Parquet file may hold; none if it is damaged, which its reader will say."""
+    from pyarrow import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(path) as file:
-        return file.metadata.num_rows * file.metadata.num_columns
+    try:
+        with ParquetFile(path) as file:
+            return file.metadata.num_rows * file.metadata.num_columns
+    except (ArrowInvalid, OSError):
+        return 0
 
 
 def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
