@@ -154,7 +154,7 @@ def _identity(engine: Any, data: Rows, prior: Prior, start: MixtureParameters | 
 def _read(path: Path) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
     sections: dict[str, dict[str, np.ndarray]] = {}
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
             identity = str(file["identity"])
             for name in file.files:
                 section, _, array = name.partition("/")

@@ -291,6 +291,8 @@ def read_rows(path: Path, columns: str | None, weights: str | None, scheduler: s
         raise DataError(f"{name!r} has no names, so no column {weights!r} of weights; write a Parquet file")
     source = Parquet(name, wanted)
     kept = tuple(feature for feature in source.features if feature != weights)
+    if not kept:
+        raise DataError(f"--columns {columns} names no feature beside the weights {weights!r}")
     return rows_of(Parquet(name, kept), source.column(weights))
 
 
@@ -331,7 +333,12 @@ def _read(path: Path) -> pd.DataFrame:
 
     from bayesgmm.errors import DataError
 
-    readers = {".csv": pd.read_csv, ".tsv": lambda p: pd.read_csv(p, sep="\t"), ".parquet": pd.read_parquet}
+    readers = {
+        ".csv": pd.read_csv,
+        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
+        ".parquet": pd.read_parquet,
+        ".pq": pd.read_parquet,
+    }
     if not path.exists():
         raise DataError(f"no file {str(path)!r}")
     if path.suffix.lower() not in readers:

@@ -102,7 +102,8 @@ class Climber:
     def at(cls, start: MixtureParameters) -> Climber:
         """Stand at a starting value."""
         current, sound = (tuple(np.array(a, order="C") for a in start.arrays) for _ in range(2))
-        return cls(current, sound, np.array([-np.inf, np.nan, np.inf]), [])
+        nothing = np.empty(0), *(np.empty((0, *array.shape)) for array in current)
+        return cls(current, sound, np.array([-np.inf, np.nan, np.inf]), [nothing])
 
     def note(self, log_posterior: np.ndarray, kept: tuple[np.ndarray, ...], number: int) -> None:
         """Keep what was written of so many iterations."""

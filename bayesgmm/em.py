@@ -83,13 +83,13 @@ class EM:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        whole_number(self.n_init, "n_init", 1)
-        whole_number(self.max_iter, "max_iter", 1)
-        real_number(self.tol, "tol", 0.0, 1.0)
+        object.__setattr__(self, "n_init", whole_number(self.n_init, "n_init", 1))
+        object.__setattr__(self, "max_iter", whole_number(self.max_iter, "max_iter", 1))
+        object.__setattr__(self, "tol", real_number(self.tol, "tol", 0.0, 1.0))
         one_of(self.init, "init", ("k-means++", "random"))
         one_of(self.trace, "trace", ("objective", "parameters"))
         one_of(self.uncertainty, "uncertainty", ("none", "laplace", "bootstrap"))
-        whole_number(self.draws, "draws", 20)
+        object.__setattr__(self, "draws", whole_number(self.draws, "draws", 20))
         object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 
     def run(

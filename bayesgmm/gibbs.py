@@ -77,12 +77,13 @@ class Gibbs:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        whole_number(self.draws, "draws", 4)
-        whole_number(self.tune, "tune", 0)
-        whole_number(self.chains, "chains", 1)
-        whole_number(self.thin, "thin", 1)
+        object.__setattr__(self, "draws", whole_number(self.draws, "draws", 4))
+        object.__setattr__(self, "tune", whole_number(self.tune, "tune", 0))
+        object.__setattr__(self, "chains", whole_number(self.chains, "chains", 1))
+        object.__setattr__(self, "thin", whole_number(self.thin, "thin", 1))
         one_of(self.permutation, "permutation", ("none", "random"))
-        if whole_number(self.label_every, "label_every", 0) and self.draws % self.label_every:
+        object.__setattr__(self, "label_every", whole_number(self.label_every, "label_every", 0))
+        if self.label_every and self.draws % self.label_every:
             raise ModelError(f"`label_every` has to divide draws={self.draws}, got {self.label_every}")
         object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 

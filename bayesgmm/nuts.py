@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -88,14 +88,14 @@ class NUTS:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        whole_number(self.draws, "draws", 4)
-        whole_number(self.tune, "tune", 20)
-        whole_number(self.chains, "chains", 1)
-        real_number(self.target_accept, "target_accept", 0.1, 0.999)
+        object.__setattr__(self, "draws", whole_number(self.draws, "draws", 4))
+        object.__setattr__(self, "tune", whole_number(self.tune, "tune", 20))
+        object.__setattr__(self, "chains", whole_number(self.chains, "chains", 1))
+        object.__setattr__(self, "target_accept", real_number(self.target_accept, "target_accept", 0.1, 0.999))
         one_of(self.sampler, "sampler", ("nutpie", "pymc"))
         one_of(self.form, "form", ("compact", "transparent"))
         if self.cores is not None:
-            whole_number(self.cores, "cores", 1)
+            object.__setattr__(self, "cores", whole_number(self.cores, "cores", 1))
         object.__setattr__(self, "checkpoint", checked_path(self.checkpoint))
 
     def run(
@@ -176,9 +176,11 @@ def _sample_chain_by_chain(
 
     missing = [at for at in range(number) if saved.get(f"chain{at}") is None]
     with ThreadPoolExecutor(sampling.cores) as pool:
-        for at, (parameters, stats) in zip(missing, pool.map(one, missing), strict=True):
+        under_way = {pool.submit(one, at): at for at in missing}
+        for finished in as_completed(under_way):
+            parameters, stats = finished.result()
             drawn = dict(zip(("weights", "means", "covariances"), parameters.arrays, strict=True))
-            saved.put(f"chain{at}", drawn | stats, at_once=True)
+            saved.put(f"chain{under_way[finished]}", drawn | stats, at_once=True)
     chains = [saved.sections[f"chain{at}"] for at in range(number)]
     joined = {name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
     return MixtureParameters(joined.pop("weights"), joined.pop("means"), joined.pop("covariances")), joined

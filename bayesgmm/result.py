@@ -375,7 +375,9 @@ class MixtureResult:
         point = self.parameters.moved(data.origin, data.unit)
         kind = self.model.covariance_type
         if self._source:
-            found, certain = float(dataset(self.tree, "sample_stats")["log_likelihood_total"].values.max()), np.nan
+            if not self.is_point:
+                raise ModelError("criteria of rows that are not kept need a point estimate: EM() without uncertainty")
+            found, certain = float(dataset(self.tree, "sample_stats")["log_likelihood_total"][0, 0]), np.nan
         else:
             found = float(log_densities(point, data, kind) @ data.sample_weight)
             certain = data.sample_weight @ np.log(responsibilities(point, data, kind).max(axis=0))

@@ -12,6 +12,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import checkpoint as module
+from bayesgmm.climbs import climb
 from bayesgmm.data import sums
 
 #: Fits whose passes are slowed, so that they can be killed at any moment of the way.
@@ -145,6 +146,9 @@ def test_bad_checkpoints_are_named(faithful, tmp_path):
         bg.EM(checkpoint=tmp_path / "no" / "a.npz")
     with pytest.raises(bg.ModelError, match="has to be a path"):
         bg.Gibbs(checkpoint=3)
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    with pytest.raises(bg.LoadError, match="no checkpoint, or damaged"):
+        bg.fit(faithful, 2, engine=bg.EM(checkpoint=tmp_path / "c.npy"), seed=1)
     (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(bg.LoadError, match="no checkpoint, or damaged"):
         bg.fit(faithful, 2, engine=bg.EM(checkpoint=tmp_path / "b.npz"), seed=1)
@@ -175,3 +179,21 @@ def test_a_result_does_not_ask_for_the_folder_of_its_checkpoint(faithful, tmp_pa
     (folder / "a.npz").unlink()
     folder.rmdir()
     assert bg.load(tmp_path / "r.nc").engine.checkpoint is None
+
+
+def test_a_start_that_is_lost_at_once_is_kept_with_the_others(chunked, tmp_path, rng):
+    """One start of no width beside a sound one: climbed together, saved, and gone on from."""
+    data = bg.Observations.of(rng.normal(size=(200, 1))).standardised()
+    prior = bg.ConjugatePrior.flat(2, 1, "full")
+    covariances = np.array([[[[1.0]], [[1e-24]]], [[[1.0]], [[1.0]]]])
+    first = bg.MixtureParameters(np.full((2, 2), 0.5), np.array([[[0.0], [0.1]], [[-1.0], [1.0]]]), covariances)
+    for _ in range(2):
+        saved = module.Checkpoint(tmp_path / "a.npz", "same", {})
+        if saved.path.exists():
+            saved.sections = module._read(saved.path)[1]
+        climbs = climb(first, data, prior, bg.EM(max_iter=5).stopping, saved=(saved, "climb"))
+        assert climbs.collapsed.tolist() == [True, False]
+        assert len(climbs.traces[0]["log_posterior"]) == 0
+        assert np.isfinite(climbs.log_posterior[1])
+    with pytest.raises(bg.DegenerateComponentError):
+        bg.fit(np.arange(200.0), bg.MixtureModel(2, prior="flat"), start=first[0], engine=bg.EM(), seed=1)

@@ -254,3 +254,12 @@ def test_chains_start_from_several_modes_where_several_have_mass(galaxies):
     assert np.array_equal(starts.draw(5), starts.draw(5))
     thetas = np.array(starts.draws(3, 200))
     assert (thetas.std(axis=0) > 0).all()
+
+
+def test_settings_may_be_numbers_of_numpy(faithful, tmp_path):
+    """They are kept with the result as plain ones."""
+    result = bg.fit(faithful, 2, engine=bg.EM(n_init=np.int64(3), tol=np.float64(1e-6)), seed=1)
+    result.save(tmp_path / "r.nc")
+    assert bg.load(tmp_path / "r.nc").engine == bg.EM(n_init=3, tol=1e-6)
+    assert type(bg.NUTS(draws=np.int32(20), target_accept=np.float32(0.5)).target_accept) is float
+    assert type(bg.Gibbs(draws=np.int32(20), label_every=np.int16(5)).label_every) is int

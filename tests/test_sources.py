@@ -249,6 +249,25 @@ def test_damaged_files_are_named(values, small, tmp_path):
         bg.fit(tmp_path / "no.parquet", 2, engine="em")
 
 
+def test_files_that_change_or_end_early_are_named(values, small, tmp_path):
+    path = npy_of(values, tmp_path / "x.npy")
+    rows = rows_of(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    with pytest.raises(bg.SourceError, match="has become shorter"):
+        rows.moments()
+    pd.DataFrame(values, columns=list(NAMES)).to_parquet(tmp_path / "x.parquet", compression=None, use_dictionary=False)
+    whole = bytearray((tmp_path / "x.parquet").read_bytes())
+    whole[4:60] = b"\xff" * 56
+    (tmp_path / "x.parquet").write_bytes(whole)
+    with pytest.raises(bg.DataError, match="cannot be read to its end"):
+        rows_of(tmp_path / "x.parquet")
+
+
+def test_criteria_of_rows_that_are_gone_need_a_point(values, small):
+    with pytest.raises(bg.ModelError, match="need a point estimate"):
+        fitted(Own(values), ENGINES["laplace"]).criteria()
+
+
 def test_decoded_rows_leave_nothing_behind(values, small, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
     rows = rows_of(SOURCES["folder of Parquet"](values, tmp_path))
@@ -292,6 +311,13 @@ def test_command_line_reads_weights_and_columns_of_a_folder(values, small, tmp_p
     said = run("fit", tmp_path / "parts", "-k", 2, "--engine", "em", "--columns", "x0,x1,times", "--weights", "times")
     assert said.exit_code == 0, said.output
     assert "2 features" in said.output
+    said = run("fit", tmp_path / "parts", "-k", 2, "--columns", "times", "--weights", "times")
+    assert said.exit_code == 2
+    assert "names no feature beside the weights" in said.output
+    npy_of(values, tmp_path / "x.npy")
+    said = run("fit", tmp_path / "x.npy", "-k", 2, "--columns", "height")
+    assert said.exit_code == 2
+    assert "no names to choose ['height'] by" in said.output
     said = run("fit", tmp_path / "parts", "-k", 2, "--columns", "x0,height")
     assert said.exit_code == 2
     assert "no numeric column 'height'" in said.output

@@ -50,7 +50,7 @@ class DaskSource(Source):
         self.features = features or tuple(f"x{j}" for j in range(d))
         rows = tuple(stop - start for start, stop in block_bounds(n, d))
         self._array = data.astype(np.float64).rechunk((rows, (d,))) if n else data
-        self._blocks: list[Any] | None = None
+        self._held: tuple[Any, list[Any]] | None = None  # A client and the blocks that its workers keep.
 
     def __len__(self) -> int:
         return int(self._array.shape[0])
@@ -69,11 +69,11 @@ class DaskSource(Source):
         if client is None:
             yield from super().each(function, bounds)
             return
-        if self._blocks is None:
-            self._blocks = client.compute([self._array.blocks[i] for i in range(self._array.numblocks[0])])
-
+        if self._held is None or self._held[0] is not client:
+            self._held = client, client.compute([self._array.blocks[i] for i in range(self._array.numblocks[0])])
+        blocks = self._held[1]
         starts = [start for start, _ in bounds]
-        futures = client.map(_apply, self._blocks, starts, function=function, pure=False)
+        futures = client.map(_apply, blocks, starts, function=function, pure=False)
         for first in range(0, len(futures), WINDOW):
             window = slice(first, first + WINDOW)
             yield from _results(client, futures[window], bounds[window])
@@ -99,18 +99,21 @@ def _results(client: Any, futures: list[Any], bounds: list[tuple[int, int]]) -> 
     while True:
         try:
             wait(futures, timeout=LOOK)
-            fetched = client.gather(futures)
             break
         except TimeoutError:
             workers = client.scheduler_info(n_workers=-1)["workers"] if client.status == "running" else {}
             alone_since = None if workers else alone_since or time.monotonic()
-            if alone_since is not None and time.monotonic() - alone_since > PATIENCE:
-                raise SourceError(
-                    f"the Dask cluster has had no worker for {PATIENCE:.0f} s, so {named} cannot be computed; start "
-                    "workers and fit again"
-                ) from None
-        except KilledWorker as error:
-            raise SourceError(f"three Dask workers died over {named} ({error}); give workers more memory") from error
+        if alone_since is not None and time.monotonic() - alone_since > PATIENCE:
+            raise SourceError(
+                f"the Dask cluster has had no worker for {PATIENCE:.0f} s, so {named} cannot be computed; start "
+                "workers and fit again"
+            )
+    try:
+        fetched = client.gather(futures)
+    except KilledWorker as error:
+        raise SourceError(f"three Dask workers died over {named} ({error}); give workers more memory") from error
+    except OSError as error:  # Time-outs among them.
+        raise SourceError(f"a Dask worker could not read {named} ({error})") from error
     for (rows, result), (start, stop) in zip(fetched, bounds, strict=True):
         if rows != stop - start:
             raise SourceError(f"a Dask worker gave {rows} rows where {start} to {stop} were asked for")

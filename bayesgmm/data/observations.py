@@ -14,7 +14,7 @@ from bayesgmm.data import sums
 from bayesgmm.data.reading import as_doubles, distinct, plain_names, read_table
 from bayesgmm.data.sums import block_bounds, folded, summed
 from bayesgmm.errors import DataError
-from bayesgmm.kernels.passes import expect_chunks
+from bayesgmm.kernels.steps import moments_about
 from bayesgmm.suffstats import SufficientStatistics
 
 #: Spreads outside these leave no room for squares and determinants in double precision.
@@ -227,17 +227,6 @@ class Observations(Rows):
         for start, stop in block_bounds(len(self), self.n_features):
             sink(start, block_function(self.rows(start, stop), start, *arguments))
 
-    def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
-        """Return the weighted mean and the sample covariance (divisor total weight - 1), as seen.
-
-        Of one chunk by NumPy, so that a table is refused before anything is compiled.
-        """
-        if not self.is_one_chunk:
-            return Rows.moments(self)
-        x, v = (self.values - self.origin) / self.unit, self.sample_weight
-        mean = v @ x / v.sum()
-        return mean, (v[:, None] * (x - mean)).T @ (x - mean) / (v.sum() - 1)
-
     def counted(self) -> Self:
         """Return the rows of positive weight."""
         return self if (self.sample_weight > 0).all() else self.taken(np.flatnonzero(self.sample_weight))
@@ -365,17 +354,20 @@ def extent_of(block: Observations, start: int) -> Extent:
 
 
 def moments_of(block: Observations, start: int, about: Float[np.ndarray, " d"]) -> SufficientStatistics:
-    """Return weighted sums of a block about a point, as seen: the pass with one component."""
+    """Return weighted sums of a block about a point, as seen."""
     del start
     d = block.n_features
-    seen = block.values, block.sample_weight[None], block.origin, 1 / block.unit
-    one = np.zeros((1, 1)), about[None, None], np.eye(d)[None, None]
 
     def one_part(start: int, stop: int, totals: Any) -> None:
-        expect_chunks(*seen, *one, start, stop, sums.CHUNK_ROWS, *totals)
+        for chunk, first_row in enumerate(range(start, stop, sums.CHUNK_ROWS)):
+            rows = slice(first_row, min(first_row + sums.CHUNK_ROWS, stop))
+            x = (block.values[rows] - block.origin) * (1 / block.unit)
+            found = moments_about(x, block.sample_weight[rows], about)
+            for total, amount in zip(totals, found, strict=True):
+                total[chunk] = amount
 
-    _, counts, first, second = folded(one_part, len(block), [(1,), (1, 1), (1, 1, d), (1, 1, d, d)])
-    return SufficientStatistics(about[None], counts[0], first[0], second[0])
+    counts, first, second = folded(one_part, len(block), [(1,), (1, d), (1, d, d)])
+    return SufficientStatistics(about[None], counts, first, second)
 
 
 def _check_spread(extent: Extent, features: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.data.reading import distinct
-from bayesgmm.errors import DataError
+from bayesgmm.errors import DataError, SourceError
 
 #: What reads a folder or file, by the end of its name.
 PARQUET, ZARR, NPY = (".parquet", ".pq"), (".zarr",), (".npy",)
@@ -85,6 +85,8 @@ class ArrayFile(Source):
         width = self._d * self._dtype.itemsize
         first = self._offset + start * width
         aligned = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        if os.path.getsize(self.path) < first + (stop - start) * width:
+            raise SourceError(f"{self.path!r} has become shorter than its {self._n} rows since it was opened")
         with open(self.path, "rb") as file:
             mapped = mmap.mmap(
                 file.fileno(), first - aligned + (stop - start) * width, offset=aligned, access=mmap.ACCESS_READ
@@ -143,9 +145,12 @@ class Decoded(Source):
             with path.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n, d)})
                 written = 0
-                for values in self.decoded():
+                for values in self._sound_rows():
                     file.write(np.ascontiguousarray(values, "<f8"))
                     written += len(values)
+        except DataError:
+            remove()
+            raise
         except OSError as error:
             remove()
             needed = n * d * 8
@@ -156,6 +161,13 @@ class Decoded(Source):
             remove()
             raise DataError(f"{self.describe()} gave {written} rows where it had promised {n}; it changed meanwhile")
         return ArrayFile(path, self.features)
+
+    def _sound_rows(self) -> Iterator[np.ndarray]:
+        """Yield the rows, or say that the files cannot be read: not that they cannot be written."""
+        try:
+            yield from self.decoded()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.describe()['path']!r} cannot be read to its end ({error})") from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the temporary file behind: another process writes its own."""
@@ -261,10 +273,13 @@ def source_of(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> So
         If there is nothing.
     """
     name = os.fspath(path).rstrip("/")
-    if name.endswith(ZARR):
-        return Zarr(name)
-    if name.endswith(NPY):
-        return ArrayFile(name)
+    if name.endswith(ZARR + NPY):
+        array = Zarr(name) if name.endswith(ZARR) else ArrayFile(name)
+        if columns and columns != array.features:
+            raise DataError(
+                f"{name!r} has no names to choose {list(columns)} by: its columns are {list(array.features)}"
+            )
+        return array
     if name.endswith(PARQUET) or os.path.isdir(name):
         return Parquet(name, columns)
     raise DataError(

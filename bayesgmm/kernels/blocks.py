@@ -105,6 +105,12 @@ def allocate_single(r, total, key, first_row, size):
             drawn, before = drawn or r[c, b] == 1.0, after
 
 
+def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return weighted count, first and (lower triangle of) second moments of rows."""
+    t = x - about
+    return float(v.sum()), v @ t, np.tril((v[:, None] * t).T @ t)
+
+
 @compiled
 def add_moments(columns, mean, r, scale, size, first, second, centred):
     """Add sums of ``t`` and (lower triangle of) ``t t'`` about the mean, weighted by ``r * scale``.

@@ -104,35 +104,56 @@ def address(step, d):
 @compiled_exactly
 def weigh(columns, mean, factor, log_constant, size, log_r, centred):
     """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`."""
-    if factor.ndim == 1:
+    at = address(WEIGH, mean.shape[0]) if factor.ndim == 2 else 0
+    if at == 0:
         blocks.weigh(columns, mean, factor, log_constant, size, log_r, centred)
-        return
-    call(address(WEIGH, mean.shape[0]), (columns, columns.shape[1], size, mean, factor, log_constant, log_r, centred))
+    else:
+        call(at, (columns, columns.shape[1], size, mean, factor, log_constant, log_r, centred))
 
 
 @compiled_exactly
 def soft_maximum(log_r, v, size, total, scale, log_density):
     """See `blocks.soft_maximum`; ``size`` is a multiple of `lanes.WIDTH`."""
-    return call_for_sum(
-        address(SOFT_MAXIMUM, 0), (log_r, log_r.shape[1], log_r.shape[0], size, v, total, scale, log_density)
-    )
+    at = address(SOFT_MAXIMUM, 0)
+    if at == 0:
+        return blocks.soft_maximum(log_r, v, size, total, scale, log_density)
+    return call_for_sum(at, (log_r, log_r.shape[1], log_r.shape[0], size, v, total, scale, log_density))
 
 
 @compiled_exactly
 def add_moments(columns, mean, r, scale, size, first, second, centred):
     """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`."""
-    if second.ndim == 1:
+    at = address(MOMENTS, mean.shape[0]) if second.ndim == 2 else 0
+    if at == 0:
         return blocks.add_moments(columns, mean, r, scale, size, first, second, centred)
-    return call_for_sum(
-        address(MOMENTS, mean.shape[0]),
-        (columns, columns.shape[1], size, mean, r, scale, first, second, centred),
-    )
+    return call_for_sum(at, (columns, columns.shape[1], size, mean, r, scale, first, second, centred))
 
 
 @compiled_exactly
 def allocate_single(r, total, key, first_row, size):
     """See `blocks.allocate_single`; ``size`` is a multiple of `lanes.WIDTH`."""
-    call(address(ALLOCATE, 0), (r, r.shape[1], r.shape[0], size, total, key, first_row))
+    at = address(ALLOCATE, 0)
+    if at == 0:
+        blocks.allocate_single(r, total, key, first_row, size)
+    else:
+        call(at, (r, r.shape[1], r.shape[0], size, total, key, first_row))
+
+
+def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return weighted count, first and (lower triangle of) second moments of rows, called from Python.
+
+    Nothing has to be compiled for it but one step.
+    """
+    n, d = x.shape
+    stride = (n + LINE - 1) // LINE * LINE
+    columns, r, scale = np.zeros((d, stride)), np.zeros(stride), np.ones(stride)
+    columns[:, :n], r[:n] = x.T, v
+    mean, centred = np.ascontiguousarray(about, float), np.empty((d, stride))
+    first, second = np.zeros(d), np.zeros((d, d))
+    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 6]
+    step = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address_of(MOMENTS, d))
+    arrays = [a.ctypes.data for a in (mean, r, scale, first, second, centred)]
+    return step(columns.ctypes.data, stride, stride, *arrays), first, second
 
 
 def is_right() -> bool:

@@ -21,6 +21,7 @@ else:
 
 weigh, soft_maximum = chosen.weigh, chosen.soft_maximum
 add_moments, allocate_single = chosen.add_moments, chosen.allocate_single
+moments_about = chosen.moments_about
 
 
 @compiled
