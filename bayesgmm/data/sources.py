@@ -210,9 +210,12 @@ class Parquet(Decoded):
 
     def decoded(self) -> Iterator[np.ndarray]:
         """Yield record batches; what is missing becomes NaN."""
-        for batch in self._dataset().to_batches(
-            columns=list(self.features), batch_size=65_536, batch_readahead=2, fragment_readahead=1
-        ):
+        from pyarrow.dataset import ParquetFragmentScanOptions
+
+        # Else whole files are read ahead.
+        options = ParquetFragmentScanOptions(pre_buffer=False)
+        ahead = {"batch_readahead": 1, "fragment_readahead": 1, "fragment_scan_options": options, "use_threads": False}
+        for batch in self._dataset().to_batches(columns=list(self.features), batch_size=65_536, **ahead):
             columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
             yield np.column_stack(columns).astype(np.float64, copy=False)
 
