@@ -256,7 +256,7 @@ def climb_together(
             break
         constants, factors = (np.stack(arrays) for arrays in zip(*factored, strict=True))
         means = np.stack([climbers[at].current[1] for at in active])
-        white = estep.Whitened(constants, means, factors, np.zeros(len(active), bool))
+        white = estep.Whitened(constants, means, factors)
         expected = estep.expect(white, data, (len(active),), None if weights is None else weights[active])
         going = []
         for g, at in enumerate(active):

@@ -166,7 +166,7 @@ class CompactPosterior:
         constants = np.empty((1, len(log_weights)))
         write_constants(log_weights, factors, constants[0])
         read = np.diagonal(factors, axis1=1, axis2=2) if cov.is_diagonal(self.coordinates.kind) else factors
-        white = Whitened(constants, means[None], np.ascontiguousarray(read)[None], np.zeros(1, bool))
+        white = Whitened(constants, means[None], np.ascontiguousarray(read)[None])
         found = expect(white, self.rows, ())
         counts, first, second = (
             np.ascontiguousarray(a) for a in (found.stats.counts, found.stats.first, found.stats.second)

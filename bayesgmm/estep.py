@@ -35,14 +35,11 @@ class Whitened:
         As the parameters have them.
     factors : array (g, k, d, d) or (g, k, d)
         Lower-triangular ``P`` with ``inv(covariance) = P P'``, or its diagonal.
-    singular : bool array (g,)
-        Whether some covariance is not positive definite.
     """
 
     log_constants: Float[np.ndarray, "g k"]
     means: Float[np.ndarray, "g k d"]
     factors: np.ndarray
-    singular: np.ndarray
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,7 +61,7 @@ def whiten(parameters: MixtureParameters, kind: CovarianceType = "full") -> Whit
         log_weights = np.log(parameters.weights.reshape(-1, k))
     constants = log_weights - 0.5 * (log_det + d * np.log(2 * np.pi))
     means = np.ascontiguousarray(parameters.means).reshape(-1, k, d)
-    return Whitened(constants, means, np.ascontiguousarray(factors), ~np.isfinite(log_det).all(axis=-1))
+    return Whitened(constants, means, np.ascontiguousarray(factors))
 
 
 def e_step(parameters: MixtureParameters, data: Rows, kind: CovarianceType = "full") -> Expectation:

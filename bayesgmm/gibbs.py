@@ -375,7 +375,7 @@ def _whitened(chains: list[Chain], is_diagonal: bool) -> estep.Whitened:
     factors = np.zeros(means.shape if is_diagonal else covariances.shape)
     for at in range(len(chains)):
         write_factors(weights[at], covariances[at], constants[at], factors[at])
-    return estep.Whitened(constants, means, factors, np.zeros(len(chains), bool))
+    return estep.Whitened(constants, means, factors)
 
 
 @contextmanager
