@@ -77,8 +77,13 @@ class Checkpoint:
         """Return what is kept in a section."""
         return self.sections.get(section)
 
-    def put(self, section: str, arrays: dict[str, Any], *, at_once: bool = False) -> None:
-        """Keep arrays in a section, and write the file if that is due, or ``at_once``.
+    @property
+    def is_due(self) -> bool:
+        """Whether the file is old enough to be written again."""
+        return time.monotonic() - self.written > max(SECONDS, TIMES * self.cost)
+
+    def put(self, section: str, arrays: dict[str, Any]) -> None:
+        """Keep arrays in a section, and write the file.
 
         Raises
         ------
@@ -86,9 +91,7 @@ class Checkpoint:
             If it cannot be written: the message says where and how large it is; the file there was before stays.
         """
         self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
-        age = time.monotonic() - self.written
-        if at_once or age > max(SECONDS, TIMES * self.cost):
-            self._write()
+        self._write()
 
     def _write(self) -> None:
         began = time.monotonic()
@@ -125,18 +128,6 @@ def checked_path(path: Any) -> str | None:
     if not Path(path).parent.is_dir() or Path(path).is_dir():
         raise ModelError(f"`checkpoint` {str(path)!r} is a folder, or in one that does not exist")
     return os.fspath(path)
-
-
-def written_state(rng: np.random.Generator) -> np.ndarray:
-    """Return the state of a generator as bytes."""
-    return np.frombuffer(json.dumps(rng.bit_generator.state).encode(), np.uint8)
-
-
-def generator_at(state: np.ndarray) -> np.random.Generator:
-    """Return a generator in a state that was written."""
-    rng = np.random.default_rng()
-    rng.bit_generator.state = json.loads(state.tobytes())
-    return rng
 
 
 def _identity(engine: Any, data: Rows, prior: Prior, start: MixtureParameters | None, rng: np.random.Generator) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,10 +23,11 @@ from bayesgmm.kernels.climb import (
     set_mode,
     take_stock,
 )
-from bayesgmm.kernels.conditionals import write_factors
-from bayesgmm.parameters import MixtureParameters
+from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
+from bayesgmm.suffstats import Expectation, SufficientStatistics
+from bayesgmm.threads import mapped, worth
 
 #: Evaluations for which there is room at a time.
 STRETCH = 256
@@ -105,6 +105,11 @@ class Climber:
         nothing = np.empty(0), *(np.empty((0, *array.shape)) for array in current)
         return cls(current, sound, np.array([-np.inf, np.nan, np.inf]), [nothing])
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether any parameters on the way had a log posterior."""
+        return bool(np.isfinite(self.progress[0]))
+
     def note(self, log_posterior: np.ndarray, kept: tuple[np.ndarray, ...], number: int) -> None:
         """Keep what was written of so many iterations."""
         self.trace.append(tuple(array[:number].copy() for array in (log_posterior, *kept)))
@@ -133,10 +138,10 @@ def climb(
         ends = climb_together(climbers, problem, weights, saved)
     end = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.sound for c in climbers), strict=True)))
     reached = np.array([c.progress[0] for c in climbers])
-    sound = np.isfinite(reached)
+    sound = np.array([c.is_sound for c in climbers])
     constant = np.zeros(len(reached))
     if sound.any() and prior.is_proper:
-        constant[sound] = prior.log_density(end[sound]) - problem.log_prior(end[sound])
+        constant[sound] = prior.log_density(end[sound]) - problem.log_prior([c.sound for c in climbers if c.is_sound])
     traces = []
     for at, climber in enumerate(climbers):
         joined = [np.concatenate(arrays) for arrays in zip(*climber.trace, strict=True)]
@@ -168,8 +173,10 @@ class Problem:
         Of the prior.
     mean_factors : array (k, d, d)
         Precision factors of the means' prior covariance, where it is semi-conjugate.
-    is_flat, is_diagonal : bool
-        Whether the prior is flat, and covariances diagonal.
+    is_flat : bool
+        Whether the prior is.
+    kind : {"full", "tied", "diag", "spherical"}
+        Covariance type.
     """
 
     data: Rows
@@ -177,27 +184,26 @@ class Problem:
     hyperparameters: tuple[Any, ...]
     mean_factors: np.ndarray
     is_flat: bool
-    is_diagonal: bool
+    kind: CovarianceType
 
     @classmethod
     def of(cls, data: Rows, prior: Any, rule: Stopping) -> Problem:
         """Write out the prior."""
         none = np.empty((0, 0, 0))
         factors = none if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
-        diagonal = cov.is_diagonal(prior.covariance_type)
-        return cls(data, rule, as_arrays(prior), np.ascontiguousarray(factors), not prior.is_proper, diagonal)
+        arrays = as_arrays(prior), np.ascontiguousarray(factors)
+        return cls(data, rule, *arrays, not prior.is_proper, prior.covariance_type)
 
-    def factors(self, parameters: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the constants (k) and factors that the pass reads."""
-        weights, means, covariances = parameters
-        constants, factors = np.empty(weights.shape), np.zeros(means.shape if self.is_diagonal else covariances.shape)
-        write_factors(weights, covariances, constants, factors)
-        return constants, factors
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether covariances are."""
+        return cov.is_diagonal(self.kind)
 
-    def log_prior(self, parameters: MixtureParameters) -> Float[np.ndarray, " start"]:
-        """Return the log prior density, up to a constant, of a grid (start,)."""
-        each = zip(*parameters.arrays, strict=True)
-        return np.array([log_prior(self.hyperparameters, self.mean_factors, *p[:2], self.factors(p)[1]) for p in each])
+    def log_prior(self, states: list[tuple[np.ndarray, ...]]) -> Float[np.ndarray, " start"]:
+        """Return the log prior density, up to a constant, of weights, means and covariances."""
+        factors = estep.whiten_each(states, self.kind).factors
+        prior = self.hyperparameters, self.mean_factors
+        return np.array([log_prior(*prior, w, m, p) for (w, m, _), p in zip(states, factors, strict=True)])
 
     def room(self, k: int, d: int, iterations: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """Return room for the log posterior and, if they are traced, the parameters of so many iterations."""
@@ -233,11 +239,8 @@ def climb_compiled(
                 return end, evaluations
         return end, evaluations
 
-    threads = min(len(climbers), numba.get_num_threads())
-    if threads == 1 or data.values.size * k * len(climbers) < estep.SERIAL_WORK:
-        return [climb_one(at) for at in range(len(climbers))]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(climb_one, range(len(climbers))))
+    work = data.values.size * k * len(climbers)
+    return mapped(climb_one, range(len(climbers)), worth(work, most=len(climbers)))
 
 
 def climb_together(
@@ -245,70 +248,74 @@ def climb_together(
 ) -> list[tuple[int, int]]:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
     rule, data = problem.rule, problem.data
-    k, d = climbers[0].current[1].shape
     ends = [(GOES_ON, 0)] * len(climbers)
     active, first = list(range(len(climbers))), 0
     if saved is not None:
         first, active = _resumed(climbers, ends, *saved)
     for iteration in range(first, rule.max_iter + 1):
-        active, factored = _without_lost(climbers, problem, active, ends, iteration)
         if not active:
             break
-        constants, factors = (np.stack(arrays) for arrays in zip(*factored, strict=True))
-        means = np.stack([climbers[at].current[1] for at in active])
-        white = estep.Whitened(constants, means, factors)
+        white = estep.whiten_each([climbers[at].current for at in active], problem.kind)
+        lost = _lost(climbers, problem, active, white)
+        for at in np.array(active)[lost]:
+            ends[at] = COLLAPSED, iteration
+        active, white = [at for at, gone in zip(active, lost, strict=True) if not gone], white[~lost]
+        if not active:
+            break
         expected = estep.expect(white, data, (len(active),), None if weights is None else weights[active])
-        going = []
+        over = [_evaluated(climbers[at], problem, white, expected, g) for g, at in enumerate(active)]
         for g, at in enumerate(active):
-            climber, stats = climbers[at], expected.stats
-            prior = problem.hyperparameters, problem.mean_factors
-            now = expected.log_likelihood[g] + log_prior(*prior, climber.current[0], means[g], factors[g])
-            log_posterior, kept = problem.room(k, d, 1)
-            log_posterior[0] = now
-            for target, traced, value in zip(climber.sound, kept, climber.current, strict=True):
-                target[:], traced[:1] = value, value
-            climber.note(log_posterior, kept, 1)
-            ends[at] = GOES_ON, iteration + 1
-            if take_stock(now, rule.tol, climber.progress):
-                ends[at] = CONVERGED, iteration + 1
-            elif iteration < rule.max_iter:
-                going.append(at)
-                sums = stats.about[g], stats.counts[g], stats.first[g], _as_summed(stats.second[g], problem.is_diagonal)
-                set_mode(problem.hyperparameters, *sums, *climber.current)
-        active = going
+            ends[at] = CONVERGED if over[g] else GOES_ON, iteration + 1
+            if not over[g] and iteration < rule.max_iter:
+                _advance(climbers[at], problem, expected.stats, g)
+        active = [] if iteration == rule.max_iter else [at for at, done in zip(active, over, strict=True) if not done]
         if saved is not None:
             _save(climbers, ends, active, iteration + 1, saved)
     return ends
 
 
-def _without_lost(
-    climbers: list[Climber], problem: Problem, active: list[int], ends: list[tuple[int, int]], iteration: int
-) -> tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]:
-    """Return the starts that have not collapsed, and what the pass reads of them; note the end of the others."""
-    sound, factored = [], []
-    for at in active:
-        weights, _, covariances = climbers[at].current
-        factors = problem.factors(climbers[at].current)
-        if is_lost(problem.is_flat, *factors, weights, covariances):
-            ends[at] = COLLAPSED, iteration
-        else:
-            sound.append(at)
-            factored.append(factors)
-    return sound, factored
+def _evaluated(climber: Climber, problem: Problem, white: estep.Whitened, expected: Expectation, g: int) -> bool:
+    """Note the log posterior where a start stands, and return whether its climb is over."""
+    weights, means, _ = climber.current
+    prior = log_prior(problem.hyperparameters, problem.mean_factors, weights, means, white.factors[g])
+    k, d = means.shape
+    log_posterior, kept = problem.room(k, d, 1)
+    log_posterior[0] = expected.log_likelihood[g] + prior
+    for target, traced, value in zip(climber.sound, kept, climber.current, strict=True):
+        target[:], traced[:1] = value, value
+    climber.note(log_posterior, kept, 1)
+    return bool(take_stock(log_posterior[0], problem.rule.tol, climber.progress))
+
+
+def _advance(climber: Climber, problem: Problem, stats: SufficientStatistics, g: int) -> None:
+    """Move a start to the mode given the statistics expected where it stands."""
+    weights, means, covariances = climber.current
+    second = _as_summed(stats.second[g], problem.is_diagonal)
+    summed = stats.about[g], stats.counts[g], stats.first[g], second
+    set_mode(problem.hyperparameters, *summed, weights, means, covariances)
+
+
+def _lost(climbers: list[Climber], problem: Problem, active: list[int], white: estep.Whitened) -> np.ndarray:
+    """Return which starts have collapsed."""
+    states = [climbers[at].current for at in active]
+    each = zip(white.log_constants, white.factors, states, strict=True)
+    return np.array([is_lost(problem.is_flat, constants, p, w, c) for constants, p, (w, _, c) in each])
 
 
 def _save(
     climbers: list[Climber], ends: list[Any], active: list[int], iteration: int, saved: tuple[Checkpoint, str]
 ) -> None:
     """Keep where every start stands."""
+    checkpoint, name = saved
+    if active and not checkpoint.is_due:
+        return
     arrays: dict[str, Any] = {"iteration": iteration, "active": np.array(active, int), "ends": np.array(ends)}
     for at, climber in enumerate(climbers):
         arrays[f"progress{at}"] = climber.progress
         groups = {"current": climber.current, "sound": climber.sound}
         groups["trace"] = tuple(np.concatenate(parts) for parts in zip(*climber.trace, strict=True))
         arrays |= {f"{group}{at}_{i}": array for group, held in groups.items() for i, array in enumerate(held)}
-    checkpoint, name = saved
-    checkpoint.put(name, arrays, at_once=not active)
+    checkpoint.put(name, arrays)
 
 
 def _resumed(

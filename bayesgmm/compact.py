@@ -179,17 +179,13 @@ class CompactPosterior:
         The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's. Of more than one
         chunk of rows a sample stands for all, which is geometry enough.
         """
-        arguments = (replace(self, rows=self._sample()) if self.by_blocks else self).arguments
+        seen = self.rows.standing_for_all(ROWS_OF_GEOMETRY, np.random.default_rng(0)) if self.by_blocks else self.rows
+        arguments = replace(self, rows=seen).arguments
         rows = []
         for step in DIFFERENCE * np.eye(len(theta)):
             rows.append(log_posterior(theta - step, *arguments)[1] - log_posterior(theta + step, *arguments)[1])
         matrix = np.array(rows) / (2 * DIFFERENCE)
         return (matrix + matrix.T) / 2
-
-    def _sample(self) -> Observations:
-        """Return rows that stand for all, by their weights."""
-        sample = self.rows.subsample(ROWS_OF_GEOMETRY, np.random.default_rng(0))
-        return replace(sample, sample_weight=sample.sample_weight * (self.rows.total_weight / sample.total_weight))
 
     def whitened(self, theta: Float[np.ndarray, " size"]) -> Whitening:
         """Return the whitening at the mode nearest to ``theta``.

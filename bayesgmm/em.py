@@ -157,8 +157,7 @@ class EM:
 
     def starts(self, data: Rows, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
         """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
-        sample = data.subsample(SEEDING_ROWS, rng)
-        sample = replace(sample, sample_weight=sample.sample_weight * (data.total_weight / sample.total_weight))
+        sample = data.standing_for_all(SEEDING_ROWS, rng)
         k = len(prior.concentration)
         number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
         first = candidates(sample, prior, self.init, number, rng)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -14,13 +13,12 @@ from bayesgmm import covariance as cov
 from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.data.sums import folded
 from bayesgmm.kernels.allocation import allocate_chunks
+from bayesgmm.kernels.conditionals import write_factors
 from bayesgmm.kernels.passes import expect_chunks, respond_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
-
-#: Rows times features times components times parameter values below which threads cost more than they give.
-SERIAL_WORK = 2_000_000
+from bayesgmm.threads import worth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +38,10 @@ class Whitened:
     log_constants: Float[np.ndarray, "g k"]
     means: Float[np.ndarray, "g k d"]
     factors: np.ndarray
+
+    def __getitem__(self, which: np.ndarray) -> Whitened:
+        """Return some of the parameters."""
+        return Whitened(*(array[which] for array in self.arrays))
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,6 +64,16 @@ def whiten(parameters: MixtureParameters, kind: CovarianceType = "full") -> Whit
     constants = log_weights - 0.5 * (log_det + d * np.log(2 * np.pi))
     means = np.ascontiguousarray(parameters.means).reshape(-1, k, d)
     return Whitened(constants, means, np.ascontiguousarray(factors))
+
+
+def whiten_each(states: Sequence[tuple[np.ndarray, ...]], kind: CovarianceType) -> Whitened:
+    """Factor weights, means and covariances one by one, to the bits of the loops that are compiled as a whole."""
+    weights, means, covariances = (np.stack(arrays) for arrays in zip(*states, strict=True))
+    constants = np.empty(weights.shape)
+    factors = np.zeros(means.shape if cov.is_diagonal(kind) else covariances.shape)
+    for g in range(len(states)):
+        write_factors(weights[g], covariances[g], constants[g], factors[g])
+    return Whitened(constants, means, factors)
 
 
 def e_step(parameters: MixtureParameters, data: Rows, kind: CovarianceType = "full") -> Expectation:
@@ -148,7 +160,7 @@ def _of_block(one_part: Callable[..., None], block: Observations, white: Whitene
     """Add up what a compiled pass writes for each chunk of a block."""
     g, k, d = white.means.shape
     shapes = (g,), (g, k), (g, k, d), white.factors.shape
-    threads = 1 if block.values.size * g * k < SERIAL_WORK else numba.get_num_threads()
+    threads = worth(block.values.size * g * k, most=len(block))
     log_likelihood, counts, first, second = folded(one_part, len(block), shapes, threads)
     return Expectation(log_likelihood, SufficientStatistics(white.means, counts, first, second))
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import numba
 import numpy as np
 
 from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, whole_number
-from bayesgmm.checkpoint import Checkpoint, checked_path, generator_at, written_state
+from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError, ModelError
-from bayesgmm.kernels.conditionals import draw_parameters, write_factors
+from bayesgmm.kernels.conditionals import draw_parameters
 from bayesgmm.kernels.gibbs import keep_state, permute, run_sweeps
 from bayesgmm.kernels.uniforms import child_key
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import Prior, SeparationPrior, as_arrays, is_exchangeable
 from bayesgmm.starts import Starts, refuse_flat
+from bayesgmm.threads import mapped, worth
 
 #: Draws that are made before progress is reported.
 DRAWS_AT_A_TIME = 50
@@ -119,11 +119,12 @@ class Gibbs:
             sweep = partial(_sweep_compiled, data)
         else:
             sweep = _sweep_chunked
+        problem = Problem(data, prior, self.permutation == "random")
         done = 0 if saved is None else _resumed(saved, chains, kept)
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
             for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
                 if stretch.first >= done:
-                    sweep(Problem(data, prior, self.permutation == "random"), chains, stretch, kept)
+                    sweep(problem, chains, stretch, kept)
                     if saved is not None:
                         _save(saved, chains, kept, stretch, self.tune + self.draws * self.thin)
                 advance(stretch.sweeps)
@@ -288,11 +289,13 @@ def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:
 def _save(saved: Checkpoint, chains: list[Chain], kept: Kept, stretch: Stretch, sweeps: int) -> None:
     """Keep where every chain stands, and all draws so far."""
     done = stretch.first + stretch.sweeps
+    if not (saved.is_due or done == sweeps):
+        return
     arrays: dict[str, Any] = {"done": done, **{f"kept{i}": array for i, array in enumerate(kept.arrays)}}
     for at, chain in enumerate(chains):
-        arrays[f"rng{at}"] = written_state(chain.rng)
+        arrays[f"rng{at}"] = np.frombuffer(json.dumps(chain.rng.bit_generator.state).encode(), np.uint8)
         arrays |= {f"state{at}_{i}": array for i, array in enumerate(chain.state)}
-    saved.put("sweeps", arrays, at_once=done == sweeps)
+    saved.put("sweeps", arrays)
 
 
 def _resumed(saved: Checkpoint, chains: list[Chain], kept: Kept) -> int:
@@ -303,7 +306,7 @@ def _resumed(saved: Checkpoint, chains: list[Chain], kept: Kept) -> int:
     for i, room in enumerate(kept.arrays):
         room[:] = arrays[f"kept{i}"]
     for at, chain in enumerate(chains):
-        chain.rng.bit_generator.state = generator_at(arrays[f"rng{at}"]).bit_generator.state
+        chain.rng.bit_generator.state = json.loads(arrays[f"rng{at}"].tobytes())
         for i, room in enumerate(chain.state):
             room[:] = arrays[f"state{at}_{i}"]
     return int(arrays["done"])
@@ -322,7 +325,7 @@ def _stretches(settings: Gibbs, at_a_time: int) -> Iterator[Stretch]:
 
 
 def _sweep_compiled(data: Observations, problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
-    """Sweep every chain by itself, as many at a time as there are threads."""
+    """Sweep every chain by itself, as many at a time as there are threads for."""
     k, d = len(problem.prior.concentration), data.n_features
     seen = data.values, data.sample_weight, data.origin, 1 / data.unit
     shape = (1, k, d) if cov.is_diagonal(problem.prior.covariance_type) else (1, k, d, d)
@@ -335,13 +338,8 @@ def _sweep_compiled(data: Observations, problem: Problem, chains: list[Chain], s
             chain.state, kept.arrays_of(at, stretch), kept.labels_of(at, stretch), np.zeros(shape), np.zeros(shape),
         )  # fmt: skip
 
-    threads = min(len(chains), numba.get_num_threads())
-    if threads == 1 or data.values.size * k * stretch.sweeps < estep.SERIAL_WORK:
-        for at in range(len(chains)):
-            sweep_one(at)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(sweep_one, range(len(chains))))
+    work = data.values.size * k * stretch.sweeps
+    mapped(sweep_one, range(len(chains)), worth(work, most=len(chains)))
 
 
 def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
@@ -351,7 +349,7 @@ def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept
     labels = [kept.labels_of(at, stretch) for at in range(number)]
     for sweep in range(stretch.sweeps):
         keys = np.array([child_key(chain.key, stretch.first + sweep) for chain in chains], np.uint64)
-        white = _whitened(chains, cov.is_diagonal(problem.prior.covariance_type))
+        white = estep.whiten_each([chain.state for chain in chains], problem.prior.covariance_type)
         draw, is_kept = sweep // max(stretch.thin, 1), bool(stretch.thin) and (sweep + 1) % stretch.thin == 0
         labelled = is_kept and kept.label_every > 0 and (draw + 1) % kept.label_every == 0
         drawn = np.empty((number, len(data)), np.int16) if labelled else None
@@ -366,16 +364,6 @@ def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept
             draw_parameters(chain.rng, problem.hyperparameters, *sums, *chain.state)
             if problem.permuted:
                 permute(chain.rng, *chain.state)
-
-
-def _whitened(chains: list[Chain], is_diagonal: bool) -> estep.Whitened:
-    """Return where the chains stand as the pass reads it, to the bits of the compiled sweeps."""
-    weights, means, covariances = (np.stack(arrays) for arrays in zip(*(chain.state for chain in chains), strict=True))
-    constants = np.empty(weights.shape)
-    factors = np.zeros(means.shape if is_diagonal else covariances.shape)
-    for at in range(len(chains)):
-        write_factors(weights[at], covariances[at], constants[at], factors[at])
-    return estep.Whitened(constants, means, factors)
 
 
 @contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from jaxtyping import Float
 from scipy.special import entr
 
 from bayesgmm.data import Observations
-from bayesgmm.estep import SERIAL_WORK, log_densities, whiten
+from bayesgmm.estep import log_densities, whiten
 from bayesgmm.kernels.memberships import average_rows
 from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.threads import mapped, worth
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,12 +69,7 @@ def memberships(parameters: MixtureParameters, data: Observations, kind: Covaria
         average_rows(*seen, *white.arrays, tail, start, rows.stop, *written)
 
     starts = range(0, n, ROWS_A_THREAD)
-    if n * len(draws.weights) * k < SERIAL_WORK:
-        for start in starts:
-            average(start)
-    else:
-        with ThreadPoolExecutor(min(numba.get_num_threads(), len(starts))) as pool:
-            list(pool.map(average, starts))
+    mapped(average, starts, worth(n * len(draws.weights) * k, most=len(starts)))
     entropy = entr(probability).sum(axis=1)
     overlap = entropy if is_point else overlap
     pair = ("observation", "component")

@@ -180,7 +180,7 @@ def _sample_chain_by_chain(
         for finished in as_completed(under_way):
             parameters, stats = finished.result()
             drawn = dict(zip(("weights", "means", "covariances"), parameters.arrays, strict=True))
-            saved.put(f"chain{under_way[finished]}", drawn | stats, at_once=True)
+            saved.put(f"chain{under_way[finished]}", drawn | stats)
     chains = [saved.sections[f"chain{at}"] for at in range(number)]
     joined = {name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
     return MixtureParameters(joined.pop("weights"), joined.pop("means"), joined.pop("covariances")), joined

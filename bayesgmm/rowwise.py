@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,10 +39,7 @@ def write_memberships(
         with (_parquet if target.suffix == ".parquet" else _zarr)(temporary, len(data)) as sink:
             data.map_blocks(frame_of, draws, kind, ci_prob, sink=sink)
 
-    if target.suffix == ".parquet":
-        write_whole(target, fill)
-    else:
-        _write_folder(target, fill)
+    write_whole(target, fill)
     return target
 
 
@@ -95,17 +90,3 @@ def _zarr(path: str, rows: int) -> Iterator[Callable[[int, Any], None]]:
             group[str(name)][start : start + len(frame)] = column.to_numpy()
 
     yield sink
-
-
-def _write_folder(path: Path, fill: Callable[[str], None]) -> None:
-    """Let ``fill`` make a folder beside ``path``, then rename it."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into")
-    if path.exists():
-        raise FileExistsError(f"{str(path)!r} exists; give another name, or remove it")
-    temporary = tempfile.mkdtemp(suffix=".partial", dir=path.parent)
-    try:
-        fill(temporary)
-        Path(temporary).rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

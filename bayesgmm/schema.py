@@ -156,7 +156,7 @@ def tree_of(
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     tree.attrs = (
         identity(data, model)
-        | source_of(rows_of_fit)
+        | _named_source(rows_of_fit)
         | {
             "engine": json.dumps({"name": type(engine).__name__} | asdict(engine) | _unset(engine)),
             "seed": str(seed),
@@ -172,11 +172,10 @@ def tree_of(
 
 def kept_rows(data: Rows) -> Observations:
     """Return the rows that a result keeps of a source: a sample that stands for all of them, by its weights."""
-    sample = data.subsample(ROWS_KEPT, np.random.default_rng(0))
-    return replace(sample, sample_weight=sample.sample_weight * (data.total_weight / sample.total_weight))
+    return data.standing_for_all(ROWS_KEPT, np.random.default_rng(0))
 
 
-def source_of(data: Rows) -> dict[str, Any]:
+def _named_source(data: Rows) -> dict[str, Any]:
     """Return the attribute that says where rows are that a result does not keep, if there are any."""
     if not isinstance(data, StoredObservations):
         return {}

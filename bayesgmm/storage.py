@@ -40,24 +40,19 @@ ARRAYS = {
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: no file is ever half written."""
+    """Let ``write`` make a file or folder beside ``path``, then rename it: nothing is ever half written.
+
+    A file that is there is replaced; a folder is not.
+    """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into")
-    handle, temporary = tempfile.mkstemp(suffix=".partial", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    if path.is_dir():
+        raise FileExistsError(f"{str(path)!r} exists; give another name, or remove it")
+    with tempfile.TemporaryDirectory(suffix=".partial", dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        write(str(written))
+        written.replace(path)
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:

@@ -166,7 +166,7 @@ def test_a_checkpoint_that_cannot_be_written_says_where_and_how_large(faithful, 
     monkeypatch.setattr(np, "savez", full)
     kept = module.Checkpoint(path, "other", {})
     with pytest.raises(OSError, match=r"a\.npz' of 80 bytes cannot be written: No space"):
-        kept.put("s", {"a": np.zeros(10)}, at_once=True)
+        kept.put("s", {"a": np.zeros(10)})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -112,7 +112,7 @@ def test_the_label_of_a_row_does_not_depend_on_chunks_or_threads(rng, monkeypatc
     white, seen = estep.whiten(parameters), []
     for chunk, threads in ((32_768, 1), (333, 1), (333, 2), (64, 2)):
         monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
-        monkeypatch.setattr(estep, "SERIAL_WORK", 0)
+        monkeypatch.setattr("bayesgmm.threads.SERIAL_WORK", 0)
         monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         labels = np.empty((1, 5000), np.int16)
         estep.allocate(white, data, (1,), KEYS[:1], labels)

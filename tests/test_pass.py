@@ -200,7 +200,7 @@ def test_whole_weights_equal_repeated_rows(rng):
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
-    monkeypatch.setattr(estep, "SERIAL_WORK", 0)
+    monkeypatch.setattr("bayesgmm.threads.SERIAL_WORK", 0)
     monkeypatch.setattr(sums, "CHUNK_ROWS", 100)
     data, parameters = Observations.of(rng.normal(size=(1234, 3))), random_parameters(rng, 3, 3)
     found = []

@@ -40,7 +40,8 @@ def rows_of(data: Any, sample_weight: Any = None) -> Rows:
     if not isinstance(data, Source):
         return Observations.of(data, sample_weight)
     stored = StoredObservations.of(data, sample_weight)
-    return stored.loaded() if len(stored) * stored.n_features <= VALUES_IN_MEMORY else stored
+    few = len(stored) * stored.n_features <= VALUES_IN_MEMORY
+    return stored.subsample(len(stored), np.random.default_rng()) if few else stored
 
 
 __all__ = ["Observations", "Rows", "Source", "StoredObservations", "rows_of"]

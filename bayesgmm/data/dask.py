@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,8 +123,6 @@ def _results(client: Any, futures: list[Any], bounds: list[tuple[int, int]]) -> 
 
 def _client() -> Any:
     """Return the client of this process, or None."""
-    import sys
-
     if "distributed" not in sys.modules:
         return None
     from distributed import Client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -63,15 +63,30 @@ class Rows:
         A block is `Observations` in memory that begin at row ``start``. What is returned is added up by ``+`` in a
         fixed tree (`sums`), so that it is the same to the bit wherever the rows are and whoever works on them.
         """
-        raise NotImplementedError
+        return summed(self.each(block_function, arguments))
 
     def map_blocks(self, block_function: Callable[..., Any], *arguments: Any, sink: Callable[[int, Any], None]) -> None:
         """Hand ``sink(start, block_function(block, start, *arguments))`` the result for each block, in order."""
+        for (start, _), found in zip(self.bounds, self.each(block_function, arguments), strict=True):
+            sink(start, found)
+
+    def each(self, block_function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterable[Any]:
+        """Yield ``block_function(block, start, *arguments)`` of each block, in order."""
         raise NotImplementedError
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """Where blocks begin and end."""
+        return block_bounds(len(self), self.n_features)
 
     def subsample(self, rows: int, rng: np.random.Generator) -> Observations:
         """Return at most ``rows`` rows of positive weight in memory, drawn without replacement."""
         raise NotImplementedError
+
+    def standing_for_all(self, rows: int, rng: np.random.Generator) -> Observations:
+        """Return a `subsample` whose weights sum to those of all rows."""
+        sample = self.subsample(rows, rng)
+        return replace(sample, sample_weight=sample.sample_weight * (self.total_weight / sample.total_weight))
 
     def counted(self) -> Self:
         """Return the rows of positive weight."""
@@ -217,15 +232,9 @@ class Observations(Rows):
         """Whether the rows are few: compiled loops then run without Python between passes."""
         return len(self) <= sums.CHUNK_ROWS
 
-    def map_reduce(self, block_function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the sum of ``block_function(block, start, *arguments)`` over blocks of rows, in a fixed tree."""
-        bounds = block_bounds(len(self), self.n_features)
-        return summed(block_function(self.rows(start, stop), start, *arguments) for start, stop in bounds)
-
-    def map_blocks(self, block_function: Callable[..., Any], *arguments: Any, sink: Callable[[int, Any], None]) -> None:
-        """Hand ``sink(start, block_function(block, start, *arguments))`` the result for each block, in order."""
-        for start, stop in block_bounds(len(self), self.n_features):
-            sink(start, block_function(self.rows(start, stop), start, *arguments))
+    def each(self, block_function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterable[Any]:
+        """Yield ``block_function(block, start, *arguments)`` of each block, in order."""
+        return (block_function(self.rows(start, stop), start, *arguments) for start, stop in self.bounds)
 
     def counted(self) -> Self:
         """Return the rows of positive weight."""

@@ -182,7 +182,8 @@ class Parquet(Decoded):
         from pyarrow import types
 
         self.path = os.fspath(path)
-        schema = self._dataset().schema
+        found = self._dataset()
+        schema = found.schema
         numeric = [f.name for f in schema if types.is_integer(f.type) or types.is_floating(f.type)]
         unknown = [name for name in columns if name not in numeric]
         if unknown:
@@ -190,7 +191,7 @@ class Parquet(Decoded):
         if not numeric:
             raise DataError(f"{self.path!r} has no numeric column among {schema.names}; convert some to numbers")
         self.features = distinct(tuple(columns or numeric))
-        self._n = self._dataset().count_rows()
+        self._n = found.count_rows()
 
     def _dataset(self) -> Any:
         from glob import glob
@@ -221,10 +222,10 @@ class Parquet(Decoded):
 
     def column(self, name: str) -> Float[np.ndarray, " n"]:
         """Return one column of numbers, whole."""
-        schema = self._dataset().schema
-        if name not in schema.names:
-            raise DataError(f"{self.path!r} has no column {name!r}; its columns are {schema.names}")
-        return self._dataset().to_table(columns=[name]).column(0).to_numpy().astype(np.float64)
+        found = self._dataset()
+        if name not in found.schema.names:
+            raise DataError(f"{self.path!r} has no column {name!r}; its columns are {found.schema.names}")
+        return found.to_table(columns=[name]).column(0).to_numpy().astype(np.float64)
 
     def describe(self) -> dict[str, Any]:
         """Return the path."""

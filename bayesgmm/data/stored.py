@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -114,20 +114,10 @@ class StoredObservations(Rows):
         """Return the least and largest value of each column."""
         return self.reach
 
-    def map_reduce(self, block_function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the sum of ``block_function(block, start, *arguments)`` over blocks of rows, in a fixed tree."""
-        return summed(self._each(block_function, arguments))
-
-    def map_blocks(self, block_function: Callable[..., Any], *arguments: Any, sink: Callable[[int, Any], None]) -> None:
-        """Hand ``sink(start, block_function(block, start, *arguments))`` the result for each block, in order."""
-        starts = (start for start, _ in block_bounds(len(self), self.n_features))
-        for start, result in zip(starts, self._each(block_function, arguments), strict=True):
-            sink(start, result)
-
-    def _each(self, block_function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        bounds = block_bounds(len(self), self.n_features)
+    def each(self, block_function: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterable[Any]:
+        """Yield ``block_function(block, start, *arguments)`` of each block, in order."""
         work = Work(block_function, arguments, self.sample_weight, self.features, self.origin, self.unit)
-        return self.source.each(work, bounds)
+        return self.source.each(work, self.bounds)
 
     def counted(self) -> Self:
         """Return the rows of positive weight: all."""
@@ -141,13 +131,6 @@ class StoredObservations(Rows):
         self.map_blocks(_picked, at, sink=lambda _, values: parts.append(values))
         weight = np.ones(len(at)) if self.sample_weight is None else self.sample_weight[at]
         return Observations(np.concatenate(parts), weight, self.features, at, self.origin, self.unit)
-
-    def loaded(self) -> Observations:
-        """Return all rows in memory."""
-        parts: list[np.ndarray] = []
-        self.map_blocks(_values, sink=lambda _, values: parts.append(values))
-        weight = np.ones(len(self)) if self.sample_weight is None else self.sample_weight
-        return Observations(np.concatenate(parts), weight, self.features, self.index, self.origin, self.unit)
 
     def fingerprint(self) -> str:
         """Return a digest of what names the source, how far its rows reach, their weights and coordinates."""
@@ -169,14 +152,8 @@ class StoredObservations(Rows):
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
 
 
-def _values(block: Observations, start: int) -> np.ndarray:
-    """Return the rows of a block, which outlive what they were read from."""
-    del start
-    return block.values.copy()
-
-
 def _picked(block: Observations, start: int, at: np.ndarray) -> np.ndarray:
-    """Return those rows of a block that have these numbers."""
+    """Return a copy, which outlives the block, of those of its rows that have these numbers."""
     first, last = np.searchsorted(at, [start, start + len(block)])
     return block.values[at[first:last] - start]
 

@@ -7,11 +7,12 @@ of them, so that the sum of a block is a node of the same tree whatever the bloc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from operator import add
 from typing import Any
 
 import numpy as np
+
+from bayesgmm.threads import mapped
 
 #: Rows of one chunk of a pass. It depends on nothing.
 CHUNK_ROWS = 32_768
@@ -64,8 +65,10 @@ def folded(
     if min(threads, chunks) == 1:
         one_part(0, n, totals)
     else:
-        parts = [[array[c : c + 1] for array in totals] for c in range(chunks)]
-        starts = range(0, n, CHUNK_ROWS)
-        with ThreadPoolExecutor(min(threads, chunks)) as pool:
-            list(pool.map(lambda start, part: one_part(start, min(start + CHUNK_ROWS, n), part), starts, parts))
+
+        def one_chunk(c: int) -> None:
+            start = c * CHUNK_ROWS
+            one_part(start, min(start + CHUNK_ROWS, n), [array[c : c + 1] for array in totals])
+
+        mapped(one_chunk, range(chunks), min(threads, chunks))
     return [pairwise(array) for array in totals]
