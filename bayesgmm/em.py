@@ -17,10 +17,11 @@ from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.climbs import Climbs, Stopping, climb
 from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
-from bayesgmm.initialize import SEEDING_ROWS, candidates
+from bayesgmm.initialize import candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
 from bayesgmm.relabel import alignment
+from bayesgmm.seeding import SEEDING_ROWS, seeding_rows
 from bayesgmm.uncertainty import Approximation, bootstrap_draws, laplace_draws
 
 #: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
@@ -157,8 +158,9 @@ class EM:
 
     def starts(self, data: Rows, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
         """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
-        sample = data.standing_for_all(SEEDING_ROWS, rng)
         k = len(prior.concentration)
+        even = self.init == "random"
+        sample = data.standing_for_all(SEEDING_ROWS, rng) if even else seeding_rows(data, k, rng)
         number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
         first = candidates(sample, prior, self.init, number, rng)
         short = climb(first, sample, prior, Stopping(SHORT_RUN, 0.0))

@@ -14,8 +14,6 @@ from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior
 from bayesgmm.suffstats import SufficientStatistics
 
-#: Rows on which centres are sought and candidates compared; starts need no more.
-SEEDING_ROWS = 2000
 #: Values held at a time while candidates are drawn: 32 MB.
 BATCH_VALUES = 4_000_000
 

@@ -50,7 +50,8 @@ def values(rng):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Chunks of 64 rows, blocks of up to 256, and no source so small that it is read into memory."""
+    """Chunks of 64 rows, blocks of up to 256, starts from 300, and no source so small that it is read into memory."""
+    monkeypatch.setattr("bayesgmm.seeding.SEEDING_ROWS", 300)
     monkeypatch.setattr(sums, "CHUNK_ROWS", 64)
     monkeypatch.setattr(sums, "MOST_CHUNKS", 4)
     monkeypatch.setattr(data_module, "VALUES_IN_MEMORY", 0)
