@@ -16,6 +16,7 @@ from bayesgmm.parameters import CovarianceType, MixtureParameters
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 #: What a posterior has to reach before its numbers are used (Vehtari et al. 2021, doi:10.1214/20-BA1221).
 LARGEST_R_HAT, SMALLEST_ESS = 1.01, 400
@@ -122,6 +123,37 @@ def smoothed_importance_weights(log_ratios: Float[np.ndarray, " m"]) -> tuple[Fl
     log_weights, k_hat = array_stats.psislw(-np.maximum(floor, floor.max() - 700.0))
     weights = np.exp(log_weights - np.max(log_weights))
     return weights / weights.sum(), float(k_hat)
+
+
+def leave_one_out(
+    log_likelihood: Float[np.ndarray, "chain draw n"], r_eff: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return log predictive density, Pareto's k-hat and effective parameters of each row left out, by ArviZ."""
+    from arviz_stats.base.array import array_stats
+
+    elpd, k_hat, p = array_stats.loo(log_likelihood, chain_axis=0, draw_axis=1, r_eff=r_eff)
+    return elpd, k_hat, p
+
+
+def elpd_data(index: np.ndarray, pointwise: tuple[np.ndarray, np.ndarray], **found: Any) -> Any:
+    """Return ArviZ's record of a leave-one-out estimate, with what is known of each row where that is kept."""
+    import xarray as xr
+    from arviz_stats.utils import ELPDDataLOO
+
+    coords = {"observation": index}
+    each: list[Any] = [xr.DataArray(v, coords, ["observation"]) if len(index) else None for v in pointwise]
+    return ELPDDataLOO(scale="log", elpd_i=each[0], pareto_k=each[1], **found)
+
+
+def effective_share(posterior: xr.Dataset) -> float:
+    """Return how many independent draws each draw is worth: the mean over all parameters, as ArviZ's ``loo`` has it."""
+    import arviz as az
+
+    if posterior.sizes["chain"] == 1:
+        return 1.0
+    found = az.ess(posterior, method="mean")
+    share = np.concatenate([values.values.ravel() for values in found.values()])
+    return float(share.mean()) / (posterior.sizes["chain"] * posterior.sizes["draw"])
 
 
 def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
