@@ -18,14 +18,15 @@ from bayesgmm.kernels.posterior import log_posterior, place, whitened_log_poster
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
 from bayesgmm.priors.densities import factorised
+from bayesgmm.spread import LowRankSpread, WholeSpread
 
 #: Step of the differences that give the observed information, in standardised unconstrained units.
 DIFFERENCE = 1e-5
-#: Least curvature that is believed, in the same units: a direction that the data say nothing about.
-FLATTEST = 0.05
 #: A point is the mode when no slope exceeds this, per posterior standard deviation; it is sought so many times,
 #: each in coordinates whitened where the last search ended.
 AT_THE_MODE, MOST_SEARCHES = 0.01, 5
+#: Largest number of free parameters whose information is computed as a matrix, one difference each.
+MOST_WHOLE = 300
 #: Rows from which the observed information is computed where there are more than one chunk.
 ROWS_OF_GEOMETRY = 20_000
 #: Weights below this are lifted to it, for an empty component lies infinitely far out in log-ratios.
@@ -95,19 +96,25 @@ class Coordinates:
 
     def unpack(self, theta: Float[np.ndarray, "*grid size"]) -> MixtureParameters:
         """Return the parameters of each vector: the inverse of `pack`."""
-        k, d, p, grid = self.n_components, self.n_features, self.root.shape[-1], theta.shape[:-1]
-        means, diagonals, lower, _ = self.bounds
+        k, d, grid = self.n_components, self.n_features, theta.shape[:-1]
+        means, diagonals, *_ = self.bounds
         ratios = np.concatenate([theta[..., :means], np.zeros((*grid, 1))], axis=-1)
         weights = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
-        a = np.zeros((*grid, *self.root.shape))
-        a[..., *np.tril_indices(p, -1)] = theta[..., lower:].reshape(*grid, len(self.root), -1)
-        a[..., np.arange(p), np.arange(p)] = np.exp(theta[..., diagonals:lower]).reshape(*grid, -1, p)
-        inverse = np.linalg.inv(self.root @ a)
+        inverse = np.linalg.inv(self.root @ self.factors(theta))
         return MixtureParameters(
             weights / weights.sum(axis=-1, keepdims=True),
             theta[..., means:diagonals].reshape(*grid, k, d),
             cov.from_blocks(np.swapaxes(inverse, -1, -2) @ inverse, self.kind, k, d),
         )
+
+    def factors(self, theta: Float[np.ndarray, "*grid size"]) -> Float[np.ndarray, "*grid b p p"]:
+        """Return the matrices ``A`` of each vector."""
+        b, p, _ = self.root.shape
+        _, diagonals, lower, _ = self.bounds
+        a = np.zeros((*theta.shape[:-1], b, p, p))
+        a[..., *np.tril_indices(p, -1)] = theta[..., lower:].reshape(*theta.shape[:-1], b, -1)
+        a[..., np.arange(p), np.arange(p)] = np.exp(theta[..., diagonals:lower]).reshape(*theta.shape[:-1], b, p)
+        return a
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,13 +186,53 @@ class CompactPosterior:
         The gradient is exact (Fisher's identity), so this is Louis' (1982) matrix plus the prior's. Of more than one
         chunk of rows a sample stands for all, which is geometry enough.
         """
-        seen = self.rows.standing_for_all(ROWS_OF_GEOMETRY, np.random.default_rng(0)) if self.by_blocks else self.rows
-        arguments = replace(self, rows=seen).arguments
+        arguments = self.sketch().arguments
         rows = []
         for step in DIFFERENCE * np.eye(len(theta)):
             rows.append(log_posterior(theta - step, *arguments)[1] - log_posterior(theta + step, *arguments)[1])
         matrix = np.array(rows) / (2 * DIFFERENCE)
         return (matrix + matrix.T) / 2
+
+    def sketch(self) -> CompactPosterior:
+        """Return the posterior of a sample that stands for all rows, if these are more than one chunk."""
+        if not self.by_blocks:
+            return self
+        return replace(self, rows=self.rows.standing_for_all(ROWS_OF_GEOMETRY, np.random.default_rng(0)))
+
+    def complete_information(self, theta: Float[np.ndarray, " size"]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the information of rows whose labels were known, as blocks: coordinates, and a matrix.
+
+        Weights, the mean of each component, and each column of ``A`` are blocks of their own. Labels are taken to be
+        as frequent as the weights say, and scatters as large as the covariances.
+        """
+        k, d, kind = self.coordinates.n_components, self.coordinates.n_features, self.coordinates.kind
+        _, concentration, _, shrinkage, loc_factor, root, dof, *_ = self.prior
+        means, diagonals, lower, _ = self.coordinates.bounds
+        at = self.coordinates.unpack(theta)
+        total, w = self.rows.total_weight, at.weights
+        counts = total * w
+        ratios = (total + concentration.sum()) * (np.diag(w) - np.outer(w, w))[:-1, :-1]
+        precisions = np.linalg.inv(at.covariances)
+        blocks = [(np.arange(means), ratios)] if k > 1 else []
+        for c in range(k):
+            matrix = (counts[c] + shrinkage[c]) * precisions[c] + loc_factor[c] @ loc_factor[c].T
+            blocks.append((means + c * d + np.arange(d), matrix))
+        a, b, p = self.coordinates.factors(theta), *root.shape[:2]
+        pooled = cov.per_block(cov.pooled_counts(counts, kind, d), kind, d)
+        inverse = np.linalg.inv(a)
+        products = np.swapaxes(inverse, -1, -2) @ inverse
+        below = np.zeros((p, p), int)
+        below[np.tril_indices(p, -1)] = np.arange(p * (p - 1) // 2)
+        for block in range(b):
+            for j in range(p):
+                where = lower + block * (p * (p - 1) // 2) + below[j + 1 :, j]
+                matrix = products[block, j:, j:].copy()
+                matrix[0] *= a[block, j, j]
+                matrix[:, 0] *= a[block, j, j]
+                matrix[0, 0] += 1
+                where = np.concatenate([[diagonals + block * p + j], where])
+                blocks.append((where, (pooled[block] + dof[block, j]) * matrix))
+        return blocks
 
     def whitened(self, theta: Float[np.ndarray, " size"]) -> Whitening:
         """Return the whitening at the mode nearest to ``theta``.
@@ -214,7 +261,7 @@ class CompactPosterior:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whitening:
-    """Coordinates ``eta`` in which the posterior is about standard normal: ``theta = centre + spread @ eta``.
+    """Coordinates ``eta`` in which the posterior is about standard normal: ``theta = centre + spread(eta)``.
 
     Attributes
     ----------
@@ -222,7 +269,7 @@ class Whitening:
         In the unconstrained vector ``theta``.
     centre : array (size,)
         The mode.
-    spread : array (size, size)
+    spread : WholeSpread or LowRankSpread
         A root of the inverse observed information there.
     log_mass : float
         Laplace's approximation to the log of the posterior mass around the mode, up to a constant.
@@ -230,7 +277,7 @@ class Whitening:
 
     posterior: CompactPosterior
     centre: Float[np.ndarray, " size"]
-    spread: Float[np.ndarray, "size size"]
+    spread: WholeSpread | LowRankSpread
     log_mass: float
 
     @classmethod
@@ -240,25 +287,29 @@ class Whitening:
         Directions flatter than `FLATTEST` are stretched no further, so the mass of a mode with an all but
         empty component is understated.
         """
-        curvature, axes = np.linalg.eigh(posterior.information(theta))
-        curvature = np.maximum(curvature, FLATTEST)
+        if len(theta) <= MOST_WHOLE:
+            spread = WholeSpread.of(posterior.information(theta))
+        else:
+            sketch = posterior.sketch()
+            slope = lambda offset: sketch.value_and_gradient(theta + offset)[1]  # noqa: E731
+            spread = LowRankSpread.of(posterior.complete_information(theta), slope)
         value, _ = posterior.value_and_gradient(theta)
-        return cls(posterior, theta, axes / np.sqrt(curvature), value - 0.5 * float(np.log(curvature).sum()))
+        return cls(posterior, theta, spread, value + spread.log_volume)
 
     def theta(self, eta: Float[np.ndarray, "*grid size"]) -> Float[np.ndarray, "*grid size"]:
         """Return the unconstrained vector."""
-        return self.centre + eta @ self.spread.T
+        return self.centre + self.spread.spread(eta)
 
-    def eta(self, theta: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+    def eta(self, theta: Float[np.ndarray, "*grid size"]) -> Float[np.ndarray, "*grid size"]:
         """Return the whitened vector: the inverse of `theta`."""
-        return np.linalg.solve(self.spread, theta - self.centre)
+        return self.spread.solve(theta - self.centre)
 
     def value_and_gradient(self, eta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
         """Return the log posterior density and its gradient in ``eta``."""
-        if not self.posterior.by_blocks:
-            return whitened_log_posterior(eta, self.centre, self.spread, self.posterior.arguments)
+        if not self.posterior.by_blocks and isinstance(self.spread, WholeSpread):
+            return whitened_log_posterior(eta, self.centre, self.spread.matrix, self.posterior.arguments)
         value, slope = self.posterior.value_and_gradient(self.theta(eta))
-        return (value if np.isfinite(value) else -np.inf), slope @ self.spread
+        return (value if np.isfinite(value) else -np.inf), self.spread.pull(slope)
 
 
 def _hyperparameters(prior: Prior, coordinates: Coordinates) -> tuple[Any, ...]:

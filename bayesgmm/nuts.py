@@ -11,7 +11,6 @@ import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
-from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
 from bayesgmm.errors import ModelError
@@ -42,8 +41,10 @@ class NUTS:
     """The No-U-Turn sampler on the mixture with labels summed out (Hoffman & Gelman 2014).
 
     Chains start from the modes that EM leads to, in proportion to their (Laplace) posterior mass, and are
-    dispersed by the observed information, which also whitens the coordinates. These are modes of the density
-    over unconstrained coordinates: EM's optimum is where the search for each begins.
+    dispersed by the observed information there, which also whitens the coordinates of the chain. These are modes of
+    the density over unconstrained coordinates: EM's optimum is where the search for each begins. Beyond 300 free
+    parameters the information is that of complete data, in closed form, and what the labels hide of it along a few
+    axes.
 
     Attributes
     ----------
@@ -181,16 +182,30 @@ def _sample_chain_by_chain(
             parameters, stats = finished.result()
             drawn = dict(zip(("weights", "means", "covariances"), parameters.arrays, strict=True))
             saved.put(f"chain{under_way[finished]}", drawn | stats)
-    chains = [saved.sections[f"chain{at}"] for at in range(number)]
-    joined = {name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
+    joined = _joined([saved.sections[f"chain{at}"] for at in range(number)])
     return MixtureParameters(joined.pop("weights"), joined.pop("means"), joined.pop("covariances")), joined
 
 
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the chains of several runs one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _sample_compact(sampling: Sampling, data: Rows, prior: Prior) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+    """Sample the chains that start near each mode in coordinates that are whitened there."""
     del data, prior  # The modes hold both.
-    white = sampling.starts.modes[0]
-    tree = (_nutpie_on_compact if sampling.engine.sampler == "nutpie" else _pymc_on_compact)(sampling, white)
-    return sampling.starts.unpacked(white.theta(tree["posterior"]["eta"].values)), kept_stats(tree)
+    sample = _nutpie_on_compact if sampling.engine.sampler == "nutpie" else _pymc_on_compact
+    shared_out = sampling.starts.shared_out(sampling.seed, sampling.engine.chains)
+    parts, order = [], []
+    for at, chains in enumerate(shared_out):
+        if chains:
+            some = replace(sampling, engine=replace(sampling.engine, chains=len(chains)), seed=sampling.seed + at)
+            tree = sample(some, at)
+            theta = sampling.starts.modes[at].theta(tree["posterior"]["eta"].values)
+            parts.append({"theta": theta} | kept_stats(tree))
+            order += chains
+    found = {name: values[np.argsort(order)] for name, values in _joined(parts).items()}
+    return sampling.starts.unpacked(found.pop("theta")), found
 
 
 def _sample_transparent(
@@ -234,10 +249,11 @@ def _scored(optima: Optima, data: Rows, prior: Prior) -> Optima:
     return replace(optima, log_posterior=likelihood + prior.log_density(optima.parameters))
 
 
-def _nutpie_on_compact(sampling: Sampling, white: Whitening) -> Any:
+def _nutpie_on_compact(sampling: Sampling, at: int) -> Any:
     """Let nutpie call the compiled posterior itself: nothing is compiled for a new model."""
     from nutpie.compiled_pyfunc import from_pyfunc
 
+    white = sampling.starts.modes[at]
     size = white.centre.size
     compiled = from_pyfunc(
         size,
@@ -247,7 +263,7 @@ def _nutpie_on_compact(sampling: Sampling, white: Whitening) -> Any:
         [(size,)],
         ["eta"],
         # By the chain's own seed, for the order in which chains begin is not fixed.
-        make_initial_point_fn=lambda chain_seed: white.eta(sampling.starts.draw(chain_seed)),
+        make_initial_point_fn=lambda chain_seed: sampling.starts.draw_near(chain_seed, at),
     )
     return _run_nutpie(sampling, compiled)
 
@@ -258,7 +274,7 @@ def _nutpie_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:
     from bayesgmm.pymc_model import random_initial_values
 
     # nutpie draws each variable's start by itself: a mixture of modes would be no start.
-    near = sampling.starts.draws(sampling.seed, 4 * sampling.engine.chains, best=True)
+    near = sampling.starts.draws(sampling.seed, 4 * sampling.engine.chains, at=0)
     values: Any = random_initial_values(prior, [sampling.starts.unpacked(theta) for theta in near])
     return _run_nutpie(sampling, nutpie.compile_pymc_model(model, initial_points=values, jitter_rvs=set()))
 
@@ -280,10 +296,11 @@ def _run_nutpie(sampling: Sampling, compiled: Any) -> Any:
     )
 
 
-def _pymc_on_compact(sampling: Sampling, white: Whitening) -> Any:
+def _pymc_on_compact(sampling: Sampling, at: int) -> Any:
     from bayesgmm.pymc_model import build_compact_model
 
-    starts = sampling.starts.draws(sampling.seed, sampling.engine.chains)
+    white = sampling.starts.modes[at]
+    starts = sampling.starts.draws(sampling.seed, sampling.engine.chains, at)
     return _run_pymc(sampling, build_compact_model(white), [{"eta": white.eta(theta)} for theta in starts])
 
 

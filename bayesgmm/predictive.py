@@ -80,8 +80,8 @@ def loo(draws: MixtureParameters, data: Rows, kind: CovarianceType, r_eff: float
     found = data.map_reduce(_left_out, draws, kind, r_eff, good_k, isinstance(data, Observations))
     if found.doubtful:
         warn(
-            f"k-hat is above {good_k:.2f} for {found.doubtful} of {found.rows:,} rows, without which the posterior would be "
-            "another: their share of elpd is not to be relied on; fit without each (`az.reloo`), or by folds",
+            f"k-hat is above {good_k:.2f} for {found.doubtful} of {found.rows:,} rows: the posterior would "
+            "be another without them, and their elpd is unreliable; fit without each (`az.reloo`), or by folds",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -209,7 +209,7 @@ class WhitenedLogPosterior(Op):
 # No key: the function holds its data, so that none compiled for other data may stand in for it.
 @register_funcify_and_cache_key(WhitenedLogPosterior)
 def _whitened_log_posterior_in_numba(op: WhitenedLogPosterior, **_: Any) -> tuple[Any, None]:
-    centre, spread, arguments = op.whitening.centre, op.whitening.spread, op.whitening.posterior.arguments
+    centre, spread, arguments = op.whitening.centre, op.whitening.spread.matrix, op.whitening.posterior.arguments
     (x, weight, origin, inverse_unit, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj) = (
         arguments
     )

@@ -66,20 +66,32 @@ class Starts:
         mass = np.exp(np.array([mode.log_mass for mode in kept]) - kept[0].log_mass)
         return cls(kept, mass / mass.sum(), of_optimum)
 
-    def draw(self, seed: int, *, best: bool = False) -> np.ndarray:
-        """Return the unconstrained start of the chain that has this seed, near the best mode if asked."""
-        rng = np.random.default_rng(seed)
-        mode = self.modes[0 if best else rng.choice(len(self.modes), p=self.mass)]
-        eta = DISPERSION * rng.standard_normal(mode.centre.size)
+    def draw(self, seed: int, at: int | None = None) -> np.ndarray:
+        """Return the unconstrained start of the chain that has this seed, near a mode that is given or drawn."""
+        at = np.random.default_rng([seed, 1]).choice(len(self.modes), p=self.mass) if at is None else at
+        return self.modes[at].theta(self.draw_near(seed, at))
+
+    def draw_near(self, seed: int, at: int) -> np.ndarray:
+        """Return the start of the chain that has this seed near a mode, whitened there.
+
+        It calls no LAPACK: threads of samplers have less stack than OpenBLAS takes to solve 200 equations.
+        """
+        mode = self.modes[at]
+        eta = DISPERSION * np.random.default_rng(seed).standard_normal(mode.centre.size)
         peak, _ = mode.value_and_gradient(np.zeros_like(eta))
         # Towards the mode, until the density is no lower than that of a normal so far out.
         while not mode.value_and_gradient(eta)[0] > peak - 3 * DISPERSION**2 * eta.size and np.abs(eta).max() > 1e-6:
             eta = 0.7 * eta
-        return mode.theta(eta)
+        return eta
 
-    def draws(self, seed: int, number: int, *, best: bool = False) -> list[np.ndarray]:
+    def draws(self, seed: int, number: int, at: int | None = None) -> list[np.ndarray]:
         """Return several starts."""
-        return [self.draw(int(s), best=best) for s in np.random.SeedSequence(seed).generate_state(number)]
+        return [self.draw(int(s), at) for s in np.random.SeedSequence(seed).generate_state(number)]
+
+    def shared_out(self, seed: int, number: int) -> list[list[int]]:
+        """Return which of so many chains start near each mode, in proportion to its mass."""
+        mode = np.random.default_rng([seed, 1]).choice(len(self.modes), p=self.mass, size=number)
+        return [np.flatnonzero(mode == at).tolist() for at in range(len(self.modes))]
 
     def proposals(self, number: int, rng: np.random.Generator) -> Float[np.ndarray, "number size"]:
         """Draw unconstrained vectors from the mixture of the normals at the modes, not dispersed."""
@@ -95,8 +107,7 @@ class Starts:
         log_mass = np.log(self.mass)[:, None]
         each = []
         for mode in self.modes:
-            eta = np.linalg.solve(mode.spread, (theta - mode.centre).T)
-            each.append(-0.5 * (eta**2).sum(axis=0) - np.linalg.slogdet(mode.spread)[1])
+            each.append(-0.5 * (mode.eta(theta) ** 2).sum(axis=1) - mode.spread.log_volume)
         return np.asarray(logsumexp(log_mass + np.array(each), axis=0))
 
     def log_posterior(self, theta: Float[np.ndarray, "number size"]) -> Float[np.ndarray, " number"]:

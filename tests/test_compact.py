@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 from mixtures import bound_problem
 
+import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm.compact import CompactPosterior, Whitening
 from bayesgmm.estep import e_step
+from bayesgmm.spread import LowRankSpread
 
 PRIORS = ["conjugate", "semiconjugate", "separation"]
+PLAIN = {
+    "conjugate": None,
+    "semiconjugate": bg.SemiConjugatePrior(1.0, 0.0, 1e4, 5.0, 1.0),
+    "separation": bg.SeparationPrior(1.0, 0.0, 1e4, 3.0, 2.0),
+}
 
 
 @pytest.fixture(params=PRIORS)
@@ -82,7 +89,7 @@ def test_whitened_gradient_is_the_chain_rule(problem, rng):
     value, gradient = white.value_and_gradient(eta)
     plain_value, plain = posterior.value_and_gradient(white.theta(eta))
     assert np.isclose(value, plain_value, rtol=1e-12)
-    assert np.allclose(gradient, white.spread.T @ plain, rtol=1e-9, atol=1e-9)
+    assert np.allclose(gradient, white.spread.matrix.T @ plain, rtol=1e-9, atol=1e-9)
     assert np.allclose(white.eta(white.theta(eta)), eta)
 
 
@@ -108,3 +115,62 @@ def test_value_is_minus_infinity_where_a_double_overflows(problem):
     value, gradient = white.value_and_gradient(np.full(white.centre.size, 1e6))
     assert value == -np.inf or np.isfinite(value)
     assert gradient.shape == white.centre.shape
+
+
+@pytest.fixture
+def in_blocks(monkeypatch):
+    """Whitening as of a posterior with too many parameters for a whole matrix."""
+    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", 0)
+
+
+def curvature_of(white, step=1e-4):
+    """Minus the Hessian at the mode, in whitened coordinates."""
+    h = step * np.eye(white.centre.size)
+    rows = [white.value_and_gradient(-each)[1] - white.value_and_gradient(each)[1] for each in h]
+    return np.array(rows) / (2 * step)
+
+
+def test_blocks_and_axes_are_a_linear_map_with_its_inverse(problem, rng, in_blocks):
+    white = Whitening.of(problem[2], 0.2 * rng.normal(size=problem[2].coordinates.size))
+    spread = white.spread
+    assert isinstance(spread, LowRankSpread)
+    vectors = rng.normal(size=(4, white.centre.size))
+    assert np.allclose(spread.spread(vectors), vectors @ spread.matrix.T, rtol=1e-12, atol=1e-12)
+    assert np.allclose(spread.solve(spread.spread(vectors)), vectors, rtol=1e-8, atol=1e-8)
+    assert np.allclose(spread.pull(vectors[0]), spread.matrix.T @ vectors[0], rtol=1e-10, atol=1e-12)
+    assert np.isclose(spread.log_volume, np.linalg.slogdet(spread.matrix)[1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("prior", PRIORS)
+def test_complete_information_is_the_curvature_where_groups_do_not_overlap(prior, kind):
+    """Labels hide nothing there, so that blocks alone make the curvature at the mode about 1."""
+    rng = np.random.default_rng(5)
+    means = np.array([[0.0, 0.0, 0.0], [60.0, 0.0, 30.0]])
+    x = np.concatenate([mean + rng.normal(size=(400, 3)) @ [[1, 0.8, 0], [0, 1, 0.5], [0, 0, 1]] for mean in means])
+    data = bg.Observations.of(x).standardised("common")
+    model = bg.MixtureModel(2, covariance_type=kind, prior=PLAIN[prior])
+    bound = model.prior_for(bg.Observations.of(x)).in_units(data.origin, data.unit)
+    posterior = CompactPosterior.of(data, bound)
+    optimum = bg.fit(x, bg.MixtureModel(2, covariance_type=kind), engine="em", seed=1).parameters
+    white = posterior.whitened(posterior.coordinates.pack(optimum.moved(data.origin, data.unit)))
+    blocks = LowRankSpread.of(posterior.complete_information(white.centre), lambda offset: -np.zeros_like(offset))
+    roots = blocks.blocks.toarray()
+    eigenvalues = np.linalg.eigvalsh(roots.T @ posterior.information(white.centre) @ roots)
+    assert eigenvalues.min() > 0.9
+    assert eigenvalues.max() < 1.1
+
+
+def test_axes_make_up_for_what_labels_hide(monkeypatch, faithful, in_blocks):
+    """Of three components for two groups, blocks alone are wrong tenfold; few axes mend it."""
+    data = bg.Observations.of(faithful).standardised()
+    prior = bg.MixtureModel(3).prior_for(bg.Observations.of(faithful)).in_units(data.origin, data.unit)
+    posterior = CompactPosterior.of(data, prior)
+    optimum = bg.fit(faithful, 3, engine="em", seed=1).parameters
+    start = posterior.coordinates.pack(optimum.moved(data.origin, data.unit))
+    mended = np.linalg.eigvalsh(curvature_of(posterior.whitened(start)))
+    monkeypatch.setattr("bayesgmm.spread.NEAR_ONE", np.inf)
+    plain = np.linalg.eigvalsh(curvature_of(posterior.whitened(start)))
+    assert plain.min() < 0.1
+    assert mended.min() > 0.5
+    assert mended.max() < 2

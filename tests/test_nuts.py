@@ -9,6 +9,8 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.compact import CompactPosterior
 from bayesgmm.diagnostics import Run, complaints, invariants, stuck_chains, table
+from bayesgmm.estep import e_step
+from bayesgmm.nuts import Sampling, _sample_compact
 from bayesgmm.schema import dataset, parameters_of
 from bayesgmm.starts import Starts
 
@@ -143,21 +145,21 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
     minor = bg.MixtureParameters(
         np.full(3, 1 / 3), np.array([[0.0], [0.5], [150.0]]), np.array([[[1.0]], [[1.0]], [[2500.0]]])
     )
-    draw, seeds = Starts.draw, []
+    draw, seeds = Starts.draw_near, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.ConvergenceWarning)
         model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(x, 3, concentration=50.0))
         minor = bg.fit(x, model, engine="em", start=minor).parameters
 
-    def misled(self, seed, *, best=False):
+    def misled(self, seed, at):
         seeds.append(seed)
         if len(set(seeds)) == 1:
             posterior = self.modes[0].posterior
             mode = posterior.whitened(posterior.coordinates.pack(minor.moved(data.origin, data.unit)))
-            return mode.theta(np.full(mode.centre.size, 0.3))
-        return draw(self, seed, best=best)
+            return self.modes[at].eta(mode.theta(np.full(mode.centre.size, 0.3)))
+        return draw(self, seed, at)
 
-    monkeypatch.setattr(Starts, "draw", misled)
+    monkeypatch.setattr(Starts, "draw_near", misled)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = bg.fit(x, model, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
@@ -263,3 +265,45 @@ def test_settings_may_be_numbers_of_numpy(faithful, tmp_path):
     assert bg.load(tmp_path / "r.nc").engine == bg.EM(n_init=3, tol=1e-6)
     assert type(bg.NUTS(draws=np.int32(20), target_accept=np.float32(0.5)).target_accept) is float
     assert type(bg.Gibbs(draws=np.int32(20), label_every=np.int16(5)).label_every) is int
+
+
+@pytest.mark.parametrize("most_whole", [10, 1000])
+def test_starts_of_hundreds_of_parameters_fit_the_stack_of_a_samplers_thread(most_whole, monkeypatch):
+    """OpenBLAS takes 540 kB of stack to solve 200 equations, and a thread of nutpie's died of it."""
+    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", most_whole)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 12)) + 4 * rng.normal(size=(4, 12))[rng.integers(4, size=400)]
+    result = quietly(x, 4, bg.NUTS(draws=10, tune=20, chains=2))
+    assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
+
+
+@pytest.mark.parametrize("sampler", ["nutpie", "pymc"])
+def test_chains_start_near_modes_in_proportion_to_their_mass(sampler, galaxies):
+    """Each in coordinates whitened at its own mode, and in the order of the chains."""
+    data = bg.Observations.of(galaxies).standardised()
+    prior = bg.ConjugatePrior.from_data(galaxies, 4).in_units(data.origin, data.unit)
+    optima = bg.EM(n_init=30).run(data, prior, None, np.random.default_rng(0)).optima
+    starts = Starts.at(optima.parameters[:4], data, prior)
+    assert len(starts.modes) > 1
+    shares = np.array([len(chains) for chains in starts.shared_out(3, 4000)]) / 4000
+    assert np.abs(shares - starts.mass).max() < 5 * np.sqrt(0.25 / 4000)
+    engine = bg.NUTS(draws=20, tune=20, chains=6, sampler=sampler)
+    seed = next(s for s in range(100) if sum(map(bool, starts.shared_out(s, 6))) > 1)
+    parameters, stats = _sample_compact(Sampling(engine, starts, seed, False, 1), data, prior)
+    assert parameters.grid == (6, 20)
+    assert all(len(values) == 6 for values in stats.values())
+    log_posterior = e_step(parameters.reshaped((-1,)), data).log_likelihood
+    assert np.isfinite(log_posterior).all()
+
+
+@pytest.mark.statistical
+def test_blocks_and_axes_sample_the_same_posterior(monkeypatch, faithful):
+    """As a whole matrix: invariants within five standard errors; with a few axes, as efficiently."""
+    whole = bg.fit(faithful, 2, engine=bg.NUTS(draws=1500, chains=2), seed=1, progress=False)
+    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", 0)
+    few = bg.fit(faithful, 2, engine=bg.NUTS(draws=1500, chains=2), seed=2, progress=False)
+    one, other = whole.diagnostics(), few.diagnostics()
+    for quantity in ("log_posterior", "log_likelihood"):
+        error = np.hypot(*(t.loc[quantity, "sd"] / np.sqrt(t.loc[quantity, "ess_bulk"]) for t in (one, other)))
+        assert abs(one.loc[quantity, "mean"] - other.loc[quantity, "mean"]) < 5 * error
+    assert other["ess_bulk"].min() > 0.3 * one["ess_bulk"].min()
