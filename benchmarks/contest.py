@@ -64,7 +64,7 @@ class Task:
 
     def started(self, seed: int) -> list[MixtureParameters]:
         """Return where each chain starts: near the best mode, so that none is lost in a minor one from the first."""
-        return [self.starts.unpacked(theta) for theta in self.starts.draws(seed, self.chains, best=True)]
+        return [self.starts.unpacked(theta) for theta in self.starts.draws(seed, self.chains, at=0)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
