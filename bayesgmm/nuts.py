@@ -51,7 +51,8 @@ class NUTS:
     draws : int
         Draws kept of each chain.
     tune : int
-        Draws before those, for the step size; few are needed, for the coordinates are white.
+        Draws before those, for the step size; few are needed, for the coordinates are white: 200 where not given
+        (500 where ``form="transparent"``, whose coordinates are not).
     chains : int
         Number of chains.
     target_accept : float
@@ -79,7 +80,7 @@ class NUTS:
     """
 
     draws: int = 1000
-    tune: int = 500
+    tune: int | None = None
     chains: int = 4
     target_accept: float = 0.9
     sampler: Literal["nutpie", "pymc"] = "nutpie"
@@ -90,7 +91,8 @@ class NUTS:
     def __post_init__(self) -> None:
         """Check every setting."""
         object.__setattr__(self, "draws", whole_number(self.draws, "draws", 4))
-        object.__setattr__(self, "tune", whole_number(self.tune, "tune", 20))
+        tune = (200 if self.form == "compact" else 500) if self.tune is None else self.tune
+        object.__setattr__(self, "tune", whole_number(tune, "tune", 20))
         object.__setattr__(self, "chains", whole_number(self.chains, "chains", 1))
         object.__setattr__(self, "target_accept", real_number(self.target_accept, "target_accept", 0.1, 0.999))
         one_of(self.sampler, "sampler", ("nutpie", "pymc"))

@@ -1,4 +1,4 @@
-"""One EM iteration beside those of scikit-learn, oneDAL and JAX, from the same start."""
+"""One EM iteration beside those of scikit-learn, oneDAL, JAX and pomegranate, from the same start."""
 
 from __future__ import annotations
 
@@ -194,6 +194,27 @@ def of_onedal(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended
     return Ended(lambda: log_likelihood(x, found), int(ended.nIterations[0, 0]))
 
 
+def of_pomegranate(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
+    """Run pomegranate's loop, on PyTorch, in double precision."""
+    import torch
+    from pomegranate.distributions import Normal
+    from pomegranate.gmm import GeneralMixtureModel
+
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    rows, weights, means, covariances = (torch.from_numpy(np.array(array)) for array in (x, *start.arrays))
+    normals = [Normal(means[c], covariances[c], covariance_type="full") for c in range(len(means))]
+    # Without check_data, which takes a pass of its own, sums would be of single precision.
+    mixture: Any = GeneralMixtureModel(normals, priors=weights, max_iter=iterations, tol=-np.inf)
+    mixture.fit(rows)
+    learned = (
+        mixture.priors,
+        *(torch.stack([getattr(n, name) for n in mixture.distributions]) for name in ("means", "covs")),
+    )
+    found = MixtureParameters(*(array.detach().numpy() for array in learned))
+    return Ended(lambda: log_likelihood(x, found), iterations)
+
+
 def of_jax(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
     """Run a loop written in JAX by hand, compiled by XLA."""
     from benchmarks.jax_em import run
@@ -215,6 +236,7 @@ CONTENDERS = {
     "sklearn": ("scikit-learn", of_sklearn),
     "onedal": ("daal", of_onedal),
     "jax": ("jax", of_jax),
+    "pomegranate": ("pomegranate", of_pomegranate),
 }
 
 

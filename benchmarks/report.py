@@ -15,7 +15,19 @@ from rich.table import Table as RichTable
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = ("what", "data", "form")
-PACKAGES = ("numpy", "numba", "scikit-learn", "pymc", "pytensor", "nutpie", "numpyro", "jax", "daal")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "scikit-learn",
+    "pymc",
+    "pytensor",
+    "nutpie",
+    "numpyro",
+    "jax",
+    "daal",
+    "pomegranate",
+    "torch",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import (
+    answers,
     calibration,
     em_iteration,
     first_answer,
@@ -18,6 +19,7 @@ from benchmarks import (
     relabelling,
     report,
     samplers,
+    whitening,
 )
 from benchmarks.clock import one_thread
 
@@ -30,6 +32,10 @@ TABLES = {
     "first_answer": first_answer.table,
     "nuts": nuts.table,
     "samplers": samplers.table,
+    "whitening": whitening.table,
+    "converged": answers.converged,
+    "fits": answers.fits,
+    "scaling": answers.scaling,
     "gibbs_sweep": gibbs_sweep.table,
     "relabelling": relabelling.table,
     "out_of_core": out_of_core.table,

@@ -141,7 +141,7 @@ def of_gibbs(task: Task, seed: int) -> Sampled:
 
 def of_nuts(task: Task, seed: int) -> Sampled:
     """Sample by bayesgmm's NUTS, one chain at a time."""
-    return _by_nutpie(bg.NUTS(draws=task.draws, tune=task.tune, chains=task.chains, cores=1), task, seed)
+    return by_nutpie(bg.NUTS(draws=task.draws, tune=task.tune, chains=task.chains, cores=1), task, seed)
 
 
 def of_pymc(task: Task, seed: int) -> Sampled:
@@ -150,10 +150,11 @@ def of_pymc(task: Task, seed: int) -> Sampled:
         draws=task.draws, tune=task.tune, chains=task.chains, cores=1, form="transparent", target_accept=0.8
     )
     with with_plain_model():
-        return _by_nutpie(engine, task, seed)
+        return by_nutpie(engine, task, seed)
 
 
-def _by_nutpie(engine: bg.NUTS, task: Task, seed: int) -> Sampled:
+def by_nutpie(engine: bg.NUTS, task: Task, seed: int) -> Sampled:
+    """Sample by an engine that calls nutpie, and return what it took apart from EM."""
     with timed("nutpie.sample") as sampling, timed("nutpie.compile_pymc_model") as compiling:
         parameters = _drawn(engine, task, seed)
     return Sampled(parameters, sum(sampling), sum(compiling))
