@@ -157,12 +157,17 @@ def effective_share(posterior: xr.Dataset) -> float:
 
 
 def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
-    """Return a warning for each thing that keeps a point, or an approximation about it, from being trusted."""
+    """Return a warning for each fact that keeps a point, an approximation about it or draws from being trusted."""
     said = []
     if "rise_to_come" in facts:
         said.append(
             f"EM stopped after max_iter={facts['max_iter']:.0f} iterations with the log posterior still rising (about "
             f"{facts['rise_to_come']:.2g} nats to come); raise max_iter, or ask for fewer components if they overlap"
+        )
+    if "draws_asked" in facts:
+        said.append(
+            f"sampling was interrupted after {facts['draws_made']:,.0f} of {facts['draws_asked']:,.0f} draws: this "
+            "is a partial result"
         )
     if facts.get("k_hat", 0.0) > LARGEST_K_HAT:
         said.append(

@@ -24,7 +24,7 @@ from bayesgmm.kernels.gibbs import keep_state, permute, run_sweeps
 from bayesgmm.kernels.uniforms import child_key
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import Prior, SeparationPrior, as_arrays, is_exchangeable
-from bayesgmm.starts import Starts, refuse_flat
+from bayesgmm.starts import FEWEST, Starts, interrupted, refuse_flat
 from bayesgmm.threads import mapped, worth
 
 #: Draws that are made before progress is reported.
@@ -122,16 +122,24 @@ class Gibbs:
         problem = Problem(data, prior, self.permutation == "random")
         done = 0 if saved is None else _resumed(saved, chains, kept)
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
-            for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
-                if stretch.first >= done:
-                    sweep(problem, chains, stretch, kept)
-                    if saved is not None:
-                        _save(saved, chains, kept, stretch, self.tune + self.draws * self.thin)
-                advance(stretch.sweeps)
+            drawn = 0
+            try:
+                for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
+                    if stretch.first >= done:
+                        sweep(problem, chains, stretch, kept)
+                        if saved is not None:
+                            _save(saved, chains, kept, stretch, self.tune + self.draws * self.thin)
+                    drawn = stretch.draws.stop
+                    advance(stretch.sweeps)
+            except KeyboardInterrupt:
+                if drawn < FEWEST:
+                    raise
+        kept = kept.cut(drawn)
         log_posterior = kept.log_likelihood + prior.log_density(kept.parameters)
         stats = {"occupied": kept.occupied}
+        facts = _known(point) | interrupted(drawn * self.chains, self.draws * self.chains)
         return Draws(
-            kept.parameters, log_posterior, kept.log_likelihood, optima, stats, labels=kept.labels, facts=_known(point)
+            kept.parameters, log_posterior, kept.log_likelihood, optima, stats, labels=kept.labels, facts=facts
         )
 
 
@@ -241,6 +249,12 @@ class Kept:
         labels = np.empty((settings.chains, settings.draws // every, len(data)), np.int16) if every else None
         room = MixtureParameters(*(np.empty(shape) for shape in shapes))
         return cls(room, np.empty(grid), np.empty(grid), every, labels)
+
+    def cut(self, draws: int) -> Kept:
+        """Return the first draws of every chain."""
+        labels = None if self.labels is None else self.labels[:, : draws // self.label_every]
+        short = self.log_likelihood[:, :draws], self.occupied[:, :draws]
+        return Kept(self.parameters[:, :draws], *short, self.label_every, labels)
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:

@@ -17,12 +17,14 @@ from bayesgmm.errors import ModelError
 from bayesgmm.estep import allocate, e_step, whiten
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
-from bayesgmm.starts import Starts, refuse_flat
+from bayesgmm.starts import FEWEST, Starts, interrupted, refuse_flat
 from bayesgmm.suffstats import Expectation
 
 #: Rows times components times squared features below which one core samples faster than several,
 #: for every step calls Python once and holds its lock.
 SERIAL_WORK = 40_000
+#: What a draw consists of.
+PARAMETERS = ("weights", "means", "covariances")
 #: What is kept of what the sampler says, by ArviZ's names.
 SAMPLE_STATS = {
     "diverging": "diverging",
@@ -128,10 +130,12 @@ class NUTS:
             parameters, stats = sample(sampling, data, prior)
         else:
             parameters, stats = _sample_chain_by_chain(sampling, sample, data, prior, saved)
+        facts = interrupted(int(np.prod(parameters.grid)), self.draws * self.chains)
         allocated = _allocated(parameters, data, prior, rng)
         log_posterior = allocated.log_likelihood + prior.log_density(parameters)
         stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
-        return Draws(parameters, log_posterior, allocated.log_likelihood, _scored(optima, data, prior), stats)
+        optima = _scored(optima, data, prior)
+        return Draws(parameters, log_posterior, allocated.log_likelihood, optima, stats, facts=facts)
 
     def _cores(self, data: Rows, prior: Prior) -> int:
         """Return how many chains to sample at a time."""
@@ -182,15 +186,48 @@ def _sample_chain_by_chain(
         under_way = {pool.submit(one, at): at for at in missing}
         for finished in as_completed(under_way):
             parameters, stats = finished.result()
-            drawn = dict(zip(("weights", "means", "covariances"), parameters.arrays, strict=True))
+            if parameters.grid[1] < alone.draws:
+                raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
+            drawn = dict(zip(PARAMETERS, parameters.arrays, strict=True))
             saved.put(f"chain{under_way[finished]}", drawn | stats)
-    joined = _joined([saved.sections[f"chain{at}"] for at in range(number)])
-    return MixtureParameters(joined.pop("weights"), joined.pop("means"), joined.pop("covariances")), joined
+    chains = [saved.sections[f"chain{at}"] for at in range(number)]
+    return _parameters_and_stats({name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]})
 
 
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the chains of several runs one after another."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _parameters_and_stats(found: dict[str, np.ndarray]) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
+    return MixtureParameters(*(found.pop(name) for name in PARAMETERS)), found
+
+
+def _chains(tree: Any, names: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
+    """Return what was drawn in each chain, without the draws that an interrupted sampler left out."""
+    values = {name: tree["posterior"][name].values for name in names} | kept_stats(tree)
+    first = values[names[0]]
+    drawn = np.isfinite(first.reshape(*first.shape[:2], -1)).all(axis=-1).sum(axis=1)
+    return [{name: array[c, : drawn[c]] for name, array in values.items()} for c in range(len(drawn))]
+
+
+def _length(arrays: dict[str, np.ndarray]) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _stacked(chains: dict[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return chains by their number as arrays (chain, draw, ...).
+
+    Of an interrupted run those chains are kept, cut to one length, that have most draws in all (as PyMC does).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If none has `FEWEST` draws.
+    """
+    length = {c: _length(arrays) for c, arrays in chains.items()}
+    longest = sorted(length, key=lambda c: -length[c])
+    most = max(range(len(longest)), key=lambda at: (at + 1) * length[longest[at]])
+    draws = length[longest[most]]
+    if draws < FEWEST:
+        raise KeyboardInterrupt("interrupted before there were draws to keep")
+    kept = [chains[c] for c in sorted(longest[: most + 1])]
+    return {name: np.stack([arrays[name][:draws] for arrays in kept]) for name in kept[0]}
 
 
 def _sample_compact(sampling: Sampling, data: Rows, prior: Prior) -> tuple[MixtureParameters, dict[str, np.ndarray]]:
@@ -198,15 +235,17 @@ def _sample_compact(sampling: Sampling, data: Rows, prior: Prior) -> tuple[Mixtu
     del data, prior  # The modes hold both.
     sample = _nutpie_on_compact if sampling.engine.sampler == "nutpie" else _pymc_on_compact
     shared_out = sampling.starts.shared_out(sampling.seed, sampling.engine.chains)
-    parts, order = [], []
-    for at, chains in enumerate(shared_out):
-        if chains:
-            some = replace(sampling, engine=replace(sampling.engine, chains=len(chains)), seed=sampling.seed + at)
-            tree = sample(some, at)
-            theta = sampling.starts.modes[at].theta(tree["posterior"]["eta"].values)
-            parts.append({"theta": theta} | kept_stats(tree))
-            order += chains
-    found = {name: values[np.argsort(order)] for name, values in _joined(parts).items()}
+    drawn: dict[int, dict[str, np.ndarray]] = {}
+    for at, numbers in enumerate(shared_out):
+        if numbers:
+            some = replace(sampling, engine=replace(sampling.engine, chains=len(numbers)), seed=sampling.seed + at)
+            chains = _chains(sample(some, at), ("eta",))
+            for number, chain in zip(numbers, chains, strict=False):  # PyMC drops chains that were interrupted.
+                theta = sampling.starts.modes[at].theta(chain.pop("eta"))
+                drawn[number] = {"theta": theta} | chain
+            if len(chains) < len(numbers) or min(map(_length, drawn.values())) < sampling.engine.draws:
+                break  # Interrupted.
+    found = _stacked(drawn)
     return sampling.starts.unpacked(found.pop("theta")), found
 
 
@@ -219,9 +258,8 @@ def _sample_transparent(
         raise ModelError("form='transparent' needs the rows in memory; NUTS() samples rows that are read by blocks")
     model = build_standardised_model(data, prior)
     run = _nutpie_on_model if sampling.engine.sampler == "nutpie" else _pymc_on_model
-    tree = run(sampling, model, prior)
-    names = ("weights", "means", "covariances")
-    return MixtureParameters(*(tree["posterior"][name].values for name in names)), kept_stats(tree)
+    chains = _chains(run(sampling, model, prior), PARAMETERS)
+    return _parameters_and_stats(_stacked(dict(enumerate(chains))))
 
 
 def _allocated(parameters: MixtureParameters, data: Rows, prior: Prior, rng: np.random.Generator) -> Expectation:

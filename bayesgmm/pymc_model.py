@@ -276,7 +276,9 @@ def build_pymc_model(data: Any, model: Any, *, start: MixtureParameters | None =
     Notes
     -----
     Sample from a start with ``compile_kwargs={"jitter_rvs": set()}`` (nutpie) or ``init="adapt_diag"``
-    (PyMC's sampler): by default both add a jitter that throws chains out of the mode.
+    (PyMC's sampler): by default both add a jitter that throws chains out of the mode. To fit many tables, compile
+    once: ``nutpie.compile_pymc_model(model).with_data(x=..., sample_weight=...)`` takes any number of rows. (The NUTS
+    engine compiles nothing for a new table.)
 
     Examples
     --------

@@ -107,7 +107,7 @@ class MixtureResult:
             0.0 if by_design else self.switch_rate,
             self.facts.get("missing_information", 0.0),
         )
-        return complaints(self.diagnostics(), run)
+        return doubts(self.facts) + complaints(self.diagnostics(), run)
 
     @property
     def warnings(self) -> list[BayesGMMWarning]:

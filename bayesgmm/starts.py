@@ -20,6 +20,13 @@ DISPERSION = 1.5
 MOST_MODES = 8
 #: Modes nearer than this, in posterior standard deviations, are one.
 SAME_MODE = 0.5
+#: Draws of a chain that are fewer than these are no answer, where a run is interrupted.
+FEWEST = 4
+
+
+def interrupted(made: int, asked: int) -> dict[str, float]:
+    """Return the facts of a run that was interrupted, if it was: how many draws it made, and should have, in all."""
+    return {} if made == asked else {"draws_made": float(made), "draws_asked": float(asked)}
 
 
 def refuse_flat(prior: Prior) -> None:

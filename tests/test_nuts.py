@@ -101,6 +101,26 @@ def test_the_whole_operation_agrees_with_a_plain_mixture(faithful):
     assert ((found[0]["mean"] - found[1]["mean"]) / error).abs().max() < 5
 
 
+@pytest.mark.statistical
+def test_a_model_compiled_once_is_refitted_to_other_rows(faithful):
+    """By nutpie's ``with_data``, with another number of rows: the posterior is Gibbs'; alert at 3, fail at 5."""
+    import nutpie
+
+    prior = bg.ConjugatePrior.from_data(faithful, 2)
+    model, some = bg.MixtureModel(2, prior=prior), faithful.iloc[:150]
+    reference = bg.fit(some, model, engine=bg.Gibbs(draws=4000), seed=1, progress=False)
+    built = bg.build_pymc_model(faithful, model, start=reference.optimum)
+    compiled = nutpie.compile_pymc_model(built, initial_points=built.initvals, jitter_rvs=set())
+    refitted = compiled.with_data(x=some.to_numpy(), sample_weight=np.ones(len(some)))
+    tree = nutpie.sample(refitted, draws=1000, tune=500, chains=4, seed=2, progress_bar=False)
+    seen, found = reference.data, []
+    for posterior in (tree["posterior"], reference.tree["posterior"]):
+        draws = bg.MixtureParameters(*(posterior[name].values for name in ("weights", "means", "covariances")))
+        found.append(table(invariants(draws.moved(seen.origin, seen.unit), seen, "full")))
+    error = np.sqrt(sum(t["sd"] ** 2 / t["ess_bulk"] for t in found))
+    assert ((found[0]["mean"] - found[1]["mean"]) / error).abs().max() < 5
+
+
 def test_flat_prior_cannot_be_sampled(faithful):
     with pytest.raises(bg.ModelError, match="improper posterior"):
         bg.fit(faithful, bg.MixtureModel(2, prior="flat"), progress=False)
