@@ -1,0 +1,90 @@
+"""What both estimators are: a `MixtureResult` behind scikit-learn's methods."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from bayesgmm.parameters import MixtureParameters
+from bayesgmm.result import MixtureResult
+
+
+class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """Methods that ask the `MixtureResult` in ``result_``; memberships are also a transformation of the rows."""
+
+    result_: MixtureResult
+    covariance_type: str
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            Rows.
+        y : ignored
+            For scikit-learn's interface.
+        sample_weight : array-like (n_samples,), optional
+            Frequency weights: weight 3 equals the row three times.
+        """
+        self.fit_predict(X, y, sample_weight=sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit the mixture and return the most probable component of each row."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the memberships (n_samples, n_components)."""
+        rows = self._seen(X)
+        return self.result_.predict_proba(rows)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable component of each row."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the log density of each row."""
+        rows = self._seen(X)
+        return self.result_.log_density(rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log density of the rows."""
+        del y
+        return float(self.score_samples(X).mean())
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the memberships, as features for the next step of a pipeline."""
+        return self.predict_proba(X)
+
+    def _seen(self, X: Any) -> np.ndarray:
+        """Check new rows against the fitted ones."""
+        check_is_fitted(self)
+        return np.asarray(validate_data(self, X, reset=False, dtype=np.float64))  # pyright: ignore[reportArgumentType]
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.result_.model.n_components
+
+    def _take(self, result: MixtureResult, parameters: MixtureParameters) -> None:
+        """Set the fitted attributes."""
+        self.result_ = result
+        covariances = parameters.covariances
+        if self.covariance_type == "tied":
+            covariances = covariances[0]
+        elif self.covariance_type in ("diag", "spherical"):
+            covariances = np.diagonal(covariances, axis1=1, axis2=2)
+            covariances = covariances[:, 0] if self.covariance_type == "spherical" else covariances
+        # Arrays of their own: those of the result must not change with them.
+        self.weights_, self.means_ = parameters.weights.copy(), parameters.means.copy()
+        self.covariances_ = np.array(covariances)
+        if self.covariance_type in ("diag", "spherical"):
+            self.precisions_cholesky_ = 1 / np.sqrt(self.covariances_)
+            self.precisions_ = self.precisions_cholesky_**2
+        else:
+            roots = np.linalg.inv(np.linalg.cholesky(self.covariances_))
+            self.precisions_cholesky_ = np.swapaxes(roots, -1, -2)
+            self.precisions_ = self.precisions_cholesky_ @ roots

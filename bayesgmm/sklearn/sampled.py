@@ -1,0 +1,180 @@
+"""scikit-learn's `BayesianGaussianMixture`, sampled instead of approximated."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import mixture
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from bayesgmm.fitting import fit
+from bayesgmm.gibbs import Gibbs
+from bayesgmm.model import MixtureModel
+from bayesgmm.nuts import NUTS
+from bayesgmm.parameters import MixtureParameters
+from bayesgmm.priors import ConjugatePrior
+from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.sklearn.behind import ResultBehind
+
+
+class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
+    """Gaussian mixture by its posterior: `sklearn.mixture.BayesianGaussianMixture`, sampled.
+
+    Priors are those of scikit-learn, with the same names; left at None, they are `ConjugatePrior.from_data`.
+    Memberships are averaged over draws and have intervals. Attributes of the variational approximation
+    (``weight_concentration_``, ``mean_precision_``, ``degrees_of_freedom_``, ``lower_bound_``) do not exist.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        As scikit-learn has it.
+    sampler : {"gibbs", "nuts"}
+        Who draws.
+    draws, tune, chains : int
+        Draws kept of each chain, those before them, and number of chains.
+    weight_concentration_prior_type : {"dirichlet_distribution"}
+        The Dirichlet process is an approximation that scikit-learn truncates; here the number of components is that.
+    weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
+        Of the normal-inverse-Wishart prior, in scikit-learn's shapes.
+    random_state : int, RandomState or None
+        Seed of the draws.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_ : array
+        Posterior means of the relabelled draws; the precisions are inverses of those.
+    converged_ : bool
+        Whether the result has no warning.
+    n_iter_ : int
+        Draws of each chain, tuning included.
+    result_ : MixtureResult
+        Everything else.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> from bayesgmm.sklearn import BayesianGaussianMixture
+    >>> mixture = BayesianGaussianMixture(2, random_state=0).fit(bg.datasets.load_faithful())
+    >>> probability, lower, upper = mixture.predict_proba(bg.datasets.load_faithful()[:3], return_interval=True)
+    >>> bool((lower <= upper).all())
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
+        name: mixture.BayesianGaussianMixture._parameter_constraints[name]
+        for name in (
+            "n_components",
+            "covariance_type",
+            "weight_concentration_prior",
+            "mean_precision_prior",
+            "mean_prior",
+            "degrees_of_freedom_prior",
+            "covariance_prior",
+            "random_state",
+        )
+    } | {
+        "sampler": [StrOptions({"gibbs", "nuts"})],
+        "draws": [Interval(Integral, 4, None, closed="left")],
+        "tune": [Interval(Integral, 20, None, closed="left")],
+        "chains": [Interval(Integral, 1, None, closed="left")],
+        "weight_concentration_prior_type": [StrOptions({"dirichlet_distribution"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        sampler: str = "gibbs",
+        draws: int = 1000,
+        tune: int = 500,
+        chains: int = 4,
+        weight_concentration_prior_type: str = "dirichlet_distribution",
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: Any = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.sampler = sampler
+        self.draws = draws
+        self.tune = tune
+        self.chains = chains
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.random_state = random_state
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Sample the posterior and return the most probable component of each row."""
+        del y
+        self._validate_params()
+        rows = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))  # pyright: ignore[reportArgumentType]
+        weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
+        named = getattr(self, "feature_names_in_", None)
+        data: Any = rows
+        if named is not None:
+            import pandas as pd
+
+            data = pd.DataFrame(rows, columns=named)
+        engine = (Gibbs if self.sampler == "gibbs" else NUTS)(draws=self.draws, tune=self.tune, chains=self.chains)
+        model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(data))  # pyright: ignore[reportArgumentType]
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        result = fit(data, model, engine=engine, seed=seed, sample_weight=weight, progress=False)
+        draws = parameters_of(dataset(result.relabelled().tree, "posterior"))
+        self.converged_, self.n_iter_ = not result.warnings, self.tune + self.draws
+        self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in draws.arrays)))
+        return result.predict(rows)
+
+    def _prior(self, data: Any) -> ConjugatePrior | None:
+        """Return the prior that was asked for; what was not is scaled by the data."""
+        asked = {
+            "concentration": self.weight_concentration_prior,
+            "loc": self.mean_prior,
+            "shrinkage": self.mean_precision_prior,
+            "dof": self.degrees_of_freedom_prior,
+            "scale": self._scale(),
+        }
+        if all(value is None for value in asked.values()):
+            return None
+        plain = ConjugatePrior.from_data(data, self.n_components, self.covariance_type)  # pyright: ignore[reportArgumentType]
+        names = ("concentration", "loc", "shrinkage", "dof", "scale")
+        chosen = {name: getattr(plain, name) if asked[name] is None else asked[name] for name in names}
+        return ConjugatePrior(**chosen)
+
+    def _scale(self) -> Any:
+        """Return the prior scale as a matrix or a number."""
+        if self.covariance_prior is None:
+            return None
+        given = np.asarray(self.covariance_prior, float)
+        return np.diag(given) if self.covariance_type == "diag" and given.ndim == 1 else given
+
+    def predict_proba(self, X: Any, *, return_interval: bool = False, ci_prob: float = 0.9) -> Any:
+        """Return the memberships (n_samples, n_components), averaged over draws.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            Rows.
+        return_interval : bool
+            Return lower and upper ends of their credible intervals as well.
+        ci_prob : float
+            Probability inside the intervals.
+        """
+        rows = self._seen(X)
+        found = self.result_.memberships(rows, ci_prob=ci_prob)
+        if return_interval:
+            return found.probability.values, found.lower.values, found.upper.values
+        return found.probability.values

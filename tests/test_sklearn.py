@@ -1,0 +1,199 @@
+"""The scikit-learn door: the same iterations, its own tests, and one set of numbers on every surface."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn import mixture
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import bayesgmm as bg
+from bayesgmm.sklearn import BayesianGaussianMixture, GaussianMixture
+
+FITTED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
+#: It asks that a private function of scikit-learn's be called once an iteration.
+PRIVATE = "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters"
+#: Labels of a row of weight 3 are three draws: the same posterior as that of the row three times, other draws of it.
+OTHER_DRAWS = {"check_sample_weight_equivalence_on_dense_data": "equal in distribution, not in draws"}
+SMALL = {"draws": 100, "tune": 60, "chains": 2}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return bg.datasets.load_iris().select_dtypes("number").to_numpy()
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    return BayesianGaussianMixture(2, random_state=0).fit(bg.datasets.load_faithful())
+
+
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_every_iteration_is_that_of_scikit_learn(iris, kind, init):
+    settings = {"n_components": 3, "covariance_type": kind, "init_params": init, "random_state": 3}
+    theirs, ours = mixture.GaussianMixture(**settings).fit(iris), GaussianMixture(**settings).fit(iris)
+    assert (ours.n_iter_, ours.converged_) == (theirs.n_iter_, theirs.converged_)
+    assert np.allclose(ours.lower_bounds_, theirs.lower_bounds_, rtol=1e-9)
+    for name in FITTED:
+        assert getattr(ours, name).shape == getattr(theirs, name).shape
+        assert np.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=1e-9), name
+    assert np.allclose(ours.predict_proba(iris), theirs.predict_proba(iris), atol=1e-8)
+    assert np.allclose(ours.score_samples(iris), theirs.score_samples(iris), atol=1e-8)
+    for criterion in ("bic", "aic"):
+        assert np.isclose(getattr(ours, criterion)(iris), getattr(theirs, criterion)(iris), rtol=1e-10)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture(), BayesianGaussianMixture(**SMALL)])
+def test_scikit_learns_checks_of_estimators_pass(estimator):
+    expected = OTHER_DRAWS if isinstance(estimator, BayesianGaussianMixture) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = check_estimator(estimator, on_fail=None, expected_failed_checks=expected)
+    failed = {check["check_name"]: check["exception"] for check in found if check["status"] == "failed"}
+    assert failed == {}
+    assert sum(check["status"] == "passed" for check in found) >= 41
+
+
+def test_scikit_learns_own_tests_pass_with_ours_in_its_place(tmp_path):
+    modules = [f"sklearn.mixture.tests.{name}" for name in ("test_gaussian_mixture", "test_mixture")]
+    # From elsewhere: settings of this project are not those of scikit-learn's tests.
+    here = Path(__file__).parent
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "sklearn_door",
+        "-p",
+        "no:cacheprovider",
+        "--pyargs",
+        *modules,
+    ]
+    done = subprocess.run(
+        [*command, "-k", f"not {PRIVATE} and not array_api"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert counts["passed"] >= 38
+
+
+def test_weights_count_rows(iris, rng):
+    weight = rng.integers(0, 4, len(iris))
+    settings = {"n_components": 3, "means_init": iris[[0, 60, 120]], "weights_init": np.full(3, 1 / 3), "tol": 1e-10}
+    settings |= {"precisions_init": np.array([np.eye(4)] * 3), "max_iter": 1000}
+    weighted = GaussianMixture(**settings).fit(iris, sample_weight=weight)
+    repeated = GaussianMixture(**settings).fit(np.repeat(iris, weight, axis=0))
+    for name in FITTED[:3]:
+        assert np.allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("which", ["point", "sampled"])
+def test_all_surfaces_give_the_same_bits(which, sampled, faithful, tmp_path):
+    fitted = sampled if which == "sampled" else GaussianMixture(2, random_state=0).fit(faithful)
+    probability = fitted.predict_proba(faithful)
+    fitted.result_.save(tmp_path / "result.nc")
+    loaded = bg.load(tmp_path / "result.nc")
+    for other in (fitted.result_.predict_proba(), loaded.predict_proba(faithful), fitted.transform(faithful)):
+        assert np.array_equal(probability, other)
+    assert np.array_equal(fitted.predict(faithful), probability.argmax(axis=1))
+    assert np.isclose(fitted.score(faithful), fitted.score_samples(faithful).mean(), rtol=1e-12)
+    assert np.abs(probability.sum(axis=1) - 1).max() < 1e-12
+    far = faithful + 1e6
+    assert np.isfinite(fitted.predict_proba(far)).all()
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.predict_proba(faithful), probability)
+
+
+def test_intervals_of_memberships(sampled, faithful):
+    probability, lower, upper = sampled.predict_proba(faithful, return_interval=True, ci_prob=0.8)
+    found = sampled.result_.memberships(faithful, ci_prob=0.8)
+    assert np.array_equal(lower, found.lower.values)
+    assert np.array_equal(upper, found.upper.values)
+    assert np.array_equal(probability, sampled.predict_proba(faithful))
+
+
+def test_posterior_means_are_near_scikit_learns_variational_ones(sampled, faithful):
+    theirs = mixture.BayesianGaussianMixture(
+        n_components=2,
+        weight_concentration_prior_type="dirichlet_distribution",
+        weight_concentration_prior=1.0,
+        random_state=0,
+    ).fit(faithful)
+    order, other = np.argsort(sampled.means_[:, 0]), np.argsort(theirs.means_[:, 0])
+    assert np.allclose(sampled.means_[order], theirs.means_[other], rtol=0.02)
+    assert np.allclose(sampled.weights_[order], theirs.weights_[other], atol=0.02)
+
+
+def test_priors_are_those_of_scikit_learns_names(faithful):
+    fitted = BayesianGaussianMixture(
+        2, weight_concentration_prior=3.0, mean_precision_prior=0.5, mean_prior=[3.0, 70.0],
+        degrees_of_freedom_prior=6.0, covariance_prior=[[1.0, 0.0], [0.0, 100.0]], random_state=0, **SMALL,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        prior = fitted.fit(faithful).result_.model.prior
+    given = (prior.concentration, prior.loc, prior.shrinkage, prior.dof, prior.scale)
+    asked = (3.0, [3.0, 70.0], 0.5, 6.0, [[1.0, 0.0], [0.0, 100.0]])
+    assert all(np.array_equal(one, other) for one, other in zip(given, asked, strict=True))
+
+
+def test_nuts_samples_too(faithful):
+    fitted = BayesianGaussianMixture(2, sampler="nuts", random_state=0, draws=500, tune=100).fit(faithful)
+    assert isinstance(fitted.result_.engine, bg.NUTS)
+    assert fitted.converged_
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"weight_concentration_prior_type": "dirichlet_process"}, "weight_concentration_prior_type"),
+        ({"sampler": "jags"}, "sampler"),
+        ({"draws": 1}, "draws"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, sentence, faithful):
+    with pytest.raises(ValueError, match=sentence):
+        BayesianGaussianMixture(2, **settings).fit(faithful)
+
+
+def test_memberships_are_features_of_a_pipeline(iris):
+    labels = np.repeat([0, 1, 2], 50)
+    pipeline = make_pipeline(StandardScaler(), GaussianMixture(3, random_state=0), LogisticRegression())
+    assert pipeline.fit(iris, labels).score(iris, labels) > 0.9
+
+
+def test_output_can_be_a_data_frame(faithful):
+    fitted = GaussianMixture(2, random_state=0).set_output(transform="pandas").fit(faithful)
+    found = fitted.transform(faithful)
+    assert isinstance(found, pd.DataFrame)
+    assert list(found.columns) == ["gaussianmixture0", "gaussianmixture1"]
+    assert list(fitted.result_.data.features) == ["eruptions", "waiting"]
+
+
+def test_row_weights_are_routed(iris):
+    with sklearn.config_context(enable_metadata_routing=True):
+        step = GaussianMixture(2, random_state=0).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), step)
+        weight = np.where(np.arange(150) < 50, 1.0, 0.0)
+        pipeline.fit(iris, sample_weight=weight)
+    assert pipeline[-1].result_.n_rows == 50
+
+
+def test_scikit_learn_is_not_imported_without_being_asked_for():
+    code = "import sys, bayesgmm; bayesgmm.fit([1.0, 2.0, 5.0, 6.0], 1, engine='em'); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
