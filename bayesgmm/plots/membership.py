@@ -1,0 +1,205 @@
+"""Who belongs where, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesgmm.data import Observations
+from bayesgmm.estep import responsibilities
+from bayesgmm.memberships import thinned
+from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, mixed
+from bayesgmm.schema import dataset, parameters_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesgmm.result import MixtureResult
+
+#: Rows of a heat map, and draws that it averages.
+MOST_PAIRED, MOST_DRAWS = 300, 200
+
+
+def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tuple[Observations, str]:
+    """Return at most so many rows, as seen, and what the title has to say of that."""
+    from bayesgmm.data import rows_of
+
+    fitted = result.data
+    rows = fitted if data is None else rows_of(data).matching(fitted.features).in_units(fitted.origin, fitted.unit)
+    number = result.n_rows if data is None else len(rows)
+    drawn = rows.subsample(most, np.random.default_rng(0))
+    return drawn, f" ({len(drawn):,} of {number:,} rows)" if number > len(drawn) else ""
+
+
+def _of_rows(result: MixtureResult, rows: Observations, ci_prob: float) -> xr.Dataset:
+    """Return the memberships of rows that were sampled already."""
+    from bayesgmm.memberships import memberships as soft
+
+    return soft(draws_of(result), rows, result.model.covariance_type, ci_prob)
+
+
+def draws_of(result: MixtureResult) -> Any:
+    """Return the relabelled draws in the coordinates of the fit."""
+    data = result.data
+    return parameters_of(dataset(result.relabelled().tree, "posterior")).moved(data.origin, data.unit)
+
+
+def memberships(
+    result: MixtureResult, *, data: Any = None, ci_prob: float = 0.9, backend: Backend | None = None
+) -> Any:
+    """Plot the membership of every row in each group, sorted, with its credible interval.
+
+    Parameters
+    ----------
+    result : MixtureResult
+        Of any engine; of a point estimate there are no intervals.
+    data : table, optional
+        Rows; the fitted ones where not given. Of more than 2,000 a sample is drawn, and the title says so.
+    ci_prob : float
+        Probability inside the intervals.
+    backend : {"matplotlib", "plotly", "none"}, optional
+        ArviZ's setting where not given.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+    """
+    rows, said = sampled_rows(result, data)
+    found = _of_rows(result, rows, ci_prob)
+    k = found.sizes["component"]
+    canvas = Canvas.of(1, k, backend)
+    for c, panel in enumerate(canvas.panels):
+        one = found.isel(component=c)
+        order = np.argsort(one["probability"].values, kind="stable")
+        at = np.arange(len(order))
+        if not result.is_point:
+            panel.band(at, one["lower"].values[order], one["upper"].values[order], c, alpha=0.35)
+        panel.line(at, one["probability"].values[order], c, width=2, linestyle=_solid(canvas.backend))
+        panel.limits(y=(-0.02, 1.02))
+        share = "" if result.is_point else f", {100 * ci_prob:.0f} % intervals"
+        panel.labels(f"group {c}{share}{said if c == 0 else ''}", "rows, sorted", "membership")
+    return canvas.collection
+
+
+def _solid(backend: str) -> str:
+    return "solid" if backend == "plotly" else "-"
+
+
+def membership(result: MixtureResult, row: Any, *, data: Any = None, backend: Backend | None = None) -> Any:
+    """Plot the posterior distribution of one row's membership in each group.
+
+    Parameters
+    ----------
+    result : MixtureResult
+        With draws.
+    row : label
+        Its name in the index of the rows, such as ``"C200"`` or 17.
+    data : table, optional
+        Where the row is; the fitted rows where not given.
+    backend : {"matplotlib", "plotly", "none"}, optional
+        ArviZ's setting where not given.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+
+    Raises
+    ------
+    DataError
+        If there is no such row.
+    ModelError
+        If the result is a point estimate: its memberships have no distribution.
+    """
+    from bayesgmm.data import rows_of
+    from bayesgmm.errors import DataError, ModelError
+
+    if result.is_point:
+        raise ModelError("a point estimate has one membership, without a distribution; fit with draws")
+    fitted = result.data
+    rows: Any = fitted if data is None else rows_of(data).matching(fitted.features)
+    at = np.flatnonzero(np.asarray(rows.index) == row)
+    if at.size == 0:
+        raise DataError(f"no row is called {row!r}; the first are {list(rows.index[:3])}")
+    one = rows.in_units(fitted.origin, fitted.unit).taken(at[:1])
+    values = responsibilities(draws_of(result), one, result.model.covariance_type)[..., 0]
+    k = values.shape[-1]
+    canvas = Canvas.of(1, k, backend)
+    for c, panel in enumerate(canvas.panels):
+        heights, edges = np.histogram(values[..., c], bins=40, range=(0, 1), density=True)
+        panel.bars(edges, heights, c)
+        mean = values[..., c].mean()
+        panel.line([mean, mean], [0, max(heights.max(), 1e-9)], c, width=2)
+        panel.limits(x=(-0.02, 1.02))
+        panel.labels(f"row {row}, group {c}: {mean:.2f} on average", "membership", "posterior density")
+    return canvas.collection
+
+
+def entropy(result: MixtureResult, *, data: Any = None, backend: Backend | None = None) -> Any:
+    """Plot, for every row, how unsure it is for overlap of the groups and how unsure for want of data.
+
+    Parameters
+    ----------
+    result : MixtureResult
+        With draws, for a point estimate knows overlap alone.
+    data : table, optional
+        Rows; the fitted ones where not given.
+    backend : {"matplotlib", "plotly", "none"}, optional
+        ArviZ's setting where not given.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+    """
+    rows, said = sampled_rows(result, data)
+    found = _of_rows(result, rows, 0.9)
+    k = found.sizes["component"]
+    canvas = Canvas.of(1, 1, backend, k, width=5.4)
+    for c in range(k):
+        here = found["label"].values == c
+        overlap, parameter = (found[name].values[here] for name in ("entropy_overlap", "entropy_parameter"))
+        canvas.panels[0].points(overlap, parameter, c, alpha=0.7)
+    canvas.panels[0].labels(f"Why rows are unsure{said}", "overlap of groups (nats)", "uncertain parameters (nats)")
+    canvas.legend()
+    return canvas.collection
+
+
+def coclustering(result: MixtureResult, *, data: Any = None, backend: Backend | None = None) -> Any:
+    """Plot the posterior probability that two rows belong to one group, rows sorted by group.
+
+    Parameters
+    ----------
+    result : MixtureResult
+        Of any engine.
+    data : table, optional
+        Rows; the fitted ones where not given. Of more than 300 a sample is drawn, and the title says so.
+    backend : {"matplotlib", "plotly", "none"}, optional
+        ArviZ's setting where not given.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+    """
+    rows, said = sampled_rows(result, data, MOST_PAIRED)
+    draws = thinned(draws_of(result), MOST_DRAWS)
+    together = np.zeros((len(rows), len(rows)))
+    total = np.zeros((len(rows), draws.n_components))
+    for at in range(len(draws.weights)):
+        r = responsibilities(draws[at], rows, result.model.covariance_type).T
+        together += r @ r.T
+        total += r
+    order = np.lexsort((total.max(axis=1), total.argmax(axis=1)))
+    together[np.diag_indices_from(together)] = len(draws.weights)
+    canvas = Canvas.of(1, 1, backend, width=5)
+    canvas.panels[0].image(together[np.ix_(order, order)] / len(draws.weights), 0.0, 1.0)
+    canvas.panels[0].labels(f"Probability of one group{said}", "rows, by group", "rows, by group")
+    return canvas.collection
+
+
+def row_colours(result: MixtureResult, rows: Observations) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the colour, certainty and label of rows: opacity is certainty."""
+    found = _of_rows(result, rows, 0.9)
+    probability = found["probability"].values
+    k = probability.shape[1]
+    certainty = 1 - found["entropy"].values / np.log(max(k, 2))
+    return mixed(probability), 0.25 + 0.65 * np.clip(certainty, 0, 1), found["label"].values
