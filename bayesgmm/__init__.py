@@ -1,5 +1,6 @@
 """Bayesian Gaussian mixtures: soft memberships, and how sure they are."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm import datasets
@@ -31,7 +32,9 @@ from bayesgmm.simulation import simulate
 from bayesgmm.suffstats import Expectation, SufficientStatistics
 
 if TYPE_CHECKING:
+    from bayesgmm import plots
     from bayesgmm.pymc_model import build_pymc_model
+    from bayesgmm.reports import report
 
 __version__ = "0.1.0"
 
@@ -71,14 +74,22 @@ __all__ = [
     "e_step",
     "fit",
     "load",
+    "plots",
+    "report",
     "simulate",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import PyMC only when a model is asked for."""
+    """Import PyMC, Plotly and Matplotlib only when they are asked for."""
     if name == "build_pymc_model":
         from bayesgmm.pymc_model import build_pymc_model
 
         return build_pymc_model
+    if name == "report":
+        from bayesgmm.reports import report
+
+        return report
+    if name == "plots":
+        return import_module("bayesgmm.plots")
     raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")

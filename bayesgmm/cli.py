@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from bayesgmm.data import Rows
+from bayesgmm.terminal import (
+    check_free,
+    configured,
+    dask_client,
+    on_terminal,
+    plain_errors,
+    read_rows,
+    read_table,
+    write_memberships,
+)
 
 app = typer.Typer(
     name="bayesgmm",
@@ -86,6 +88,12 @@ Draws = Annotated[int, typer.Option("--draws", help="Draws kept of each chain.")
 Chains = Annotated[int, typer.Option("--chains", help="Number of chains.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result here (NetCDF).")]
 Table = Annotated[Path | None, typer.Option("--memberships", "-m", help="Write memberships here (.csv or .parquet).")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write a self-contained HTML page here.")]
+CONFIG_HELP = "TOML file with options by their names, such as components = 3; those given here come first."
+Config = Annotated[
+    Path | None, typer.Option("--config", help=CONFIG_HELP, is_eager=True, callback=configured, expose_value=False)
+]
+ResultFile = Annotated[Path, typer.Argument(help="A result written by `bayesgmm fit --output`.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 
 
@@ -127,15 +135,17 @@ def fit_command(
     chains: Chains = 4,
     output: Output = None,
     memberships: Table = None,
+    report: Report = None,
     checkpoint: CheckpointFile = None,
     scheduler: Scheduler = None,
     force: Force = False,
+    config: Config = None,  # noqa: ARG001, read before all others
 ) -> None:
     """Fit a mixture; print its parameters, write the result and the memberships."""
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, memberships)
+        check_free(force, output, report, memberships)
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
         settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
         with dask_client(scheduler):
@@ -144,13 +154,15 @@ def fit_command(
             typer.echo(repr(result))
             if output is not None:
                 result.save(output)
+            if report is not None:
+                bg.report(result, report)
             if memberships is not None:
                 write_memberships(result, rows, memberships)
 
 
 @app.command("predict")
 def predict_command(
-    result: Annotated[Path, typer.Argument(help="A result written by `bayesgmm fit --output`.")],
+    result: ResultFile,
     data: Data,
     memberships: Table = None,
     scheduler: Scheduler = None,
@@ -181,13 +193,14 @@ def compare_command(
     chains: Chains = 4,
     output: Output = None,
     memberships: Table = None,
+    report: Report = None,
     force: Force = False,
 ) -> None:
     """Fit by EM and by a sampler, and print where they agree and where they do not."""
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, memberships)
+        check_free(force, output, report, memberships)
         table, sample_weight = read_table(data, columns, weights)
         model = bg.MixtureModel(components, covariance_type.value)
         shared: dict[str, Any] = {"sample_weight": sample_weight, "seed": seed}
@@ -197,8 +210,80 @@ def compare_command(
         typer.echo(repr(bg.compare(point, posterior)))
         if output is not None:
             posterior.save(output)
+        if report is not None:
+            bg.report(posterior, report, point=point)
         if memberships is not None:
             write_memberships(posterior, posterior.data, memberships)
+
+
+@app.command("report")
+def report_command(
+    result: ResultFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")] = Path("report.html"),
+    title: Annotated[str, typer.Option("--title", help="Of the page.")] = "",
+    force: Force = False,
+) -> None:
+    """Write a result as one self-contained HTML page."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, output, None)
+        typer.echo(bg.report(bg.load(result), output, title=title))
+
+
+class PlotName(StrEnum):
+    """Figures of a result by name."""
+
+    memberships = "memberships"
+    entropy = "entropy"
+    coclustering = "coclustering"
+    density = "density"
+    components = "components"
+    pairs = "pairs"
+    em_trace = "em_trace"
+    animate_em = "animate_em"
+    animate_posterior = "animate_posterior"
+
+
+@app.command("plot")
+def plot_command(
+    result: ResultFile,
+    kind: Annotated[PlotName, typer.Argument(help="What to draw.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="fig.png, .svg, .pdf or .html; animations: .gif, .mp4.")
+    ],
+    force: Force = False,
+) -> None:
+    """Draw a figure of a result."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, output, None)
+        draw = getattr(bg.plots, kind.value)
+        if kind in (PlotName.animate_em, PlotName.animate_posterior):
+            draw(bg.load(result), to=output)
+        elif output.suffix in (".png", ".svg", ".pdf", ".html"):
+            draw(bg.load(result), backend="plotly" if output.suffix == ".html" else "matplotlib").savefig(output)
+        else:
+            raise bg.ModelError(f"--output has to end in .png, .svg, .pdf or .html, got {str(output)!r}")
+        typer.echo(output)
+
+
+@app.command("demo")
+def demo_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")] = Path("demo.html"),
+    force: Force = False,
+) -> None:
+    """Fit customers between premium and discount by EM and NUTS, compare both, and write a report."""
+    with plain_errors():
+        import bayesgmm as bg
+
+        check_free(force, output, None)
+        customers = bg.datasets.load_customers()
+        point = bg.fit(customers, 2, engine="em", seed=1)
+        posterior = bg.fit(customers, 2, seed=1, progress=on_terminal())
+        typer.echo(repr(bg.compare(point, posterior)))
+        typer.echo(bg.report(posterior, output, point=point, title="Customers between premium and discount"))
 
 
 def engine_settings(engine: EngineName, uncertainty: UncertaintyName, draws: int, chains: int) -> Any:
@@ -210,165 +295,3 @@ def engine_settings(engine: EngineName, uncertainty: UncertaintyName, draws: int
     if uncertainty != UncertaintyName.none:
         raise bg.ModelError(f"--uncertainty is for --engine em: {engine} draws from the posterior itself")
     return (bg.Gibbs if engine == EngineName.gibbs else bg.NUTS)(draws=draws, chains=chains)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn what the user can mend into one sentence on stderr and exit status 2; warnings into one line each."""
-    from bayesgmm.errors import BayesGMMError, BayesGMMWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", BayesGMMWarning)
-        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
-        try:
-            yield
-        except (BayesGMMError, OSError) as error:
-            typer.echo(f"bayesgmm: {error}", err=True)
-            raise typer.Exit(2) from error
-
-
-def on_terminal() -> bool:
-    """Whether somebody watches: progress is drawn on a terminal alone."""
-    return sys.stdout.isatty() and sys.stderr.isatty()
-
-
-def check_free(force: bool, *paths: Path | None) -> None:
-    """Refuse to overwrite, before any work is done."""
-    from bayesgmm.errors import ModelError
-
-    given = [path for path in paths if path is not None]
-    for path in given:
-        if path.is_dir() or not path.parent.is_dir():
-            raise ModelError(f"{str(path)!r} cannot be written: it is a folder, or its folder does not exist")
-        if path.exists() and not force:
-            raise ModelError(f"{str(path)!r} exists; give another name, or --force to overwrite it")
-    if len({path.resolve() for path in given}) < len(given):
-        raise ModelError(f"--output and --memberships are both {str(given[0])!r}; give two names")
-    table = paths[-1]
-    if table is not None and table.suffix not in (".csv", ".parquet"):
-        raise ModelError(f"--memberships has to end in .csv or .parquet, got {str(table)!r}")
-
-
-@contextmanager
-def dask_client(address: str | None) -> Iterator[None]:
-    """Be a client of a Dask scheduler, if there is one to be a client of."""
-    if address is None:
-        yield
-        return
-    from bayesgmm.errors import ModelError
-
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ModelError("--scheduler needs the package distributed; install bayesgmm[dask]") from error
-    with Client(address):
-        yield
-
-
-def read_rows(path: Path, columns: str | None, weights: str | None, scheduler: str | None) -> Rows:
-    """Return the rows of a file, or of what is read block by block."""
-    from bayesgmm.data import VALUES_IN_MEMORY, rows_of
-    from bayesgmm.data.sources import NPY, PARQUET, ZARR, Parquet, source_of
-    from bayesgmm.errors import DataError
-
-    name = str(path)
-    wanted = tuple(column for column in (columns or "").split(",") if column)
-    in_blocks = path.is_dir() or "*" in name or name.endswith(NPY + ZARR)
-    if not in_blocks and scheduler is None:
-        in_blocks = name.endswith(PARQUET) and path.exists() and _values(path) > VALUES_IN_MEMORY
-    if scheduler is not None:
-        if weights:
-            raise DataError("--weights is not for --scheduler: its rows count once each")
-        import dask.dataframe as dd
-
-        frame = dd.read_parquet(name)
-        return rows_of(frame[list(wanted)] if wanted else frame)
-    if not in_blocks:
-        return rows_of(*read_table(path, columns, weights))
-    if not weights:
-        return rows_of(source_of(name, wanted))
-    if name.endswith(NPY + ZARR):
-        raise DataError(f"{name!r} has no names, so no column {weights!r} of weights; write a Parquet file")
-    source = Parquet(name, wanted)
-    kept = tuple(feature for feature in source.features if feature != weights)
-    if not kept:
-        raise DataError(f"--columns {columns} names no feature beside the weights {weights!r}")
-    return rows_of(Parquet(name, kept), source.column(weights))
-
-
-def _values(path: Path) -> int:
-    """Return how many numbers a Parquet file may hold; none if it is damaged, which its reader will say."""
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path) as file:
-            return file.metadata.num_rows * file.metadata.num_columns
-    except (ArrowInvalid, OSError):
-        return 0
-
-
-def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
-    """Return the features, and the row weights, of a CSV, TSV or Parquet file."""
-    import pandas as pd
-
-    from bayesgmm.errors import DataError
-
-    frame: Any = _read(path)
-    wanted = [name for name in (columns or "").split(",") if name]
-    missing = [name for name in [*wanted, *([weights] if weights else [])] if name not in frame.columns]
-    if missing:
-        raise DataError(f"{str(path)!r} has no column {missing[0]!r}; its columns are {list(frame.columns)}")
-    text = [name for name in wanted if not pd.api.types.is_numeric_dtype(frame[name])]
-    if text or len(set(wanted)) < len(wanted):
-        twice = [name for name in wanted if wanted.count(name) > 1]
-        why = f"{text[0]!r} is not numeric" if text else f"{twice[0]!r} is named twice"
-        raise DataError(f"--columns {columns} cannot be features: {why}")
-    sample_weight = frame.pop(weights) if weights else None
-    return (frame[wanted] if wanted else frame), sample_weight
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    from bayesgmm.errors import DataError
-
-    readers = {
-        ".csv": pd.read_csv,
-        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
-        ".parquet": pd.read_parquet,
-        ".pq": pd.read_parquet,
-    }
-    if not path.exists():
-        raise DataError(f"no file {str(path)!r}")
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{str(path)!r} has to end in one of {list(readers)}")
-    try:
-        frame = readers[path.suffix.lower()](path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(path)!r} cannot be read as {path.suffix[1:].upper()}: {error}") from error
-    first = frame.columns[0] if len(frame.columns) else None
-    if first is not None and not pd.api.types.is_numeric_dtype(frame[first]) and frame[first].is_unique:
-        frame = frame.set_index(first)
-    return frame
-
-
-def write_memberships(result: Any, table: Any, path: Path | None) -> None:
-    """Write memberships as CSV or Parquet, or print them as CSV."""
-    from bayesgmm.data import Observations
-    from bayesgmm.errors import DataError
-    from bayesgmm.storage import write_whole
-    from bayesgmm.tables import memberships_frame
-
-    if not isinstance(table, Observations):
-        if path is None or path.suffix != ".parquet":
-            raise DataError(f"memberships of {len(table):,} rows are written to a file: --memberships NAME.parquet")
-        result.memberships(table, to=path)
-        return
-    frame = memberships_frame(result.memberships(table))
-    if path is None:
-        typer.echo(frame.to_csv(), nl=False)
-    elif path.suffix == ".csv":
-        write_whole(path, frame.to_csv)
-    else:
-        write_whole(path, frame.to_parquet)

@@ -139,3 +139,14 @@ def test_comparison_can_take_gibbs(tmp_path):
     done = run("compare", CUSTOMERS, "-k", 2, "--seed", 1, "--engine", "gibbs")
     assert done.exit_code == 0, done.output
     assert "Gibbs: 4" in done.output
+
+
+def test_names_that_a_spreadsheet_would_run_are_written_as_text(tmp_path):
+    data = tmp_path / "data.csv"
+    rows = "\n".join(f"=cmd()|{i},{i % 7 + i * 0.01}" for i in range(40))
+    data.write_text(f"name,value\n{rows}\n")
+    table = tmp_path / "memberships.csv"
+    done = CliRunner().invoke(app, ["fit", str(data), "-k", "1", "--engine", "em", "--memberships", str(table)])
+    assert done.exit_code == 0, done.output
+    names = pd.read_csv(table, index_col=0).index
+    assert all(name.startswith("'=cmd()") for name in names)

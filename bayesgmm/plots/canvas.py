@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from bayesgmm.errors import ModelError
+
 type Backend = Literal["matplotlib", "plotly", "none"]
 
 #: Okabe & Ito's colours, told apart by the colour-blind; their greys differ, too.
@@ -100,7 +102,9 @@ class Panel:
         elif self.backend == "plotly":
             from plotly import graph_objects
 
-            self.target.add_trace(graph_objects.Heatmap(z=values, zmin=low, zmax=high, colorscale="Cividis"))
+            self.target.add_trace(
+                graph_objects.Heatmap(z=values.astype(np.float32), zmin=low, zmax=high, colorscale="Cividis")
+            )
             self.limits(y=(len(values) - 0.5, -0.5))
 
     def labels(self, title: str = "", x: str = "", y: str = "") -> None:
@@ -156,6 +160,10 @@ class Canvas:
         if components:
             dims, coords["component"] = [*dims, "component"], range(components)
             styles = {"aes": {"color": ["component"]}, "color": [colour(c) for c in range(components)]}
+        try:
+            import_module(f"arviz_plots.backend.{chosen}")
+        except ImportError as error:
+            raise ModelError(f"backend={chosen!r} cannot be used ({error}); install bayesgmm[plots]") from error
         held = xr.Dataset(
             {"panel": (dims, np.zeros([len(coords[d]) for d in dims]))}, {d: list(c) for d, c in coords.items()}
         )
