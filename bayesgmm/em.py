@@ -15,7 +15,7 @@ from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.climbs import Climbs, Stopping, climb
-from bayesgmm.data import Rows
+from bayesgmm.data import Observations, Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.initialize import candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
@@ -33,6 +33,8 @@ POLISH, POLISH_ITERATIONS = 1e-5, 100
 CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
 #: Candidates whose log densities of about so many rows differ by less on average are alike.
 ROWS_COMPARED, ALIKE = 200, 0.05
+#: Of so many times as many rows as a sample has, starts are told apart by where they lead on the sample.
+SAMPLED_FROM = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +121,15 @@ class EM:
         if isinstance(prior, SeparationPrior):
             raise ModelError("EM has no update for SeparationPrior; use engine='nuts', or another prior")
         saved = saved or Checkpoint.of(self, data, prior, start, rng)
-        first = start.reshaped((1,)) if start is not None else self.starts(data, prior, rng)
+        first, hits = (start.reshaped((1,)), np.ones(1)) if start is not None else self.starts(data, prior, rng)
         climbs = climb(first, data, prior, self.stopping, saved=saved and (saved, "climb"))
         if climbs.collapsed.all():
-            raise DegenerateComponentError(_collapse_advice(len(climbs.collapsed), climbs.iterations.max()))
+            raise DegenerateComponentError(_collapse_advice(round(hits.sum()), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self.stopping, saved=saved)
-        optima = distinct(climbs, ranked, data, prior, sort=start is None)
+        optima = distinct(climbs, ranked, hits, data, prior, sort=start is None)
         settled = bool(climbs.converged[best])
         unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
         approximation = self._approximation(optima, data, prior, rng)
@@ -156,8 +158,13 @@ class EM:
         """When a climb ends."""
         return Stopping(self.max_iter, self.tol, self.trace)
 
-    def starts(self, data: Rows, prior: Prior, rng: np.random.Generator) -> MixtureParameters:
-        """Return a grid (n_init,) of starts: the winners of short runs on a sample of the rows."""
+    def starts(
+        self, data: Rows, prior: Prior, rng: np.random.Generator
+    ) -> tuple[MixtureParameters, Float[np.ndarray, " start"]]:
+        """Return a grid of starts, the winners of short runs on a sample of the rows, and how many each stands for.
+
+        Of many rows, starts that lead to the same optimum of the sample are climbed on from once.
+        """
         k = len(prior.concentration)
         even = self.init == "random"
         sample = data.standing_for_all(SEEDING_ROWS, rng) if even else seeding_rows(data, k, rng)
@@ -169,7 +176,10 @@ class EM:
         some = sample.taken(np.arange(0, len(sample), max(1, len(sample) // ROWS_COMPARED)))
         seen = estep.log_densities(short.parameters, some, prior.covariance_type)
         # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.
-        return short.parameters[varied(winners, value.ravel(), seen)]
+        first = short.parameters[varied(winners, value.ravel(), seen)]
+        if len(data) < SAMPLED_FROM * len(sample) or self.n_init == 1:
+            return first, np.ones(self.n_init)
+        return merged(first, sample, prior, self.stopping)
 
 
 def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[str, float]:
@@ -186,6 +196,25 @@ def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[
         return {}
     rates = gains[pairs[-3:] + 1] / gains[pairs[-3:]]
     return {"missing_information": float(np.sqrt(min(np.median(rates), 1.0)))}
+
+
+def merged(
+    first: MixtureParameters, sample: Observations, prior: Prior, rule: Stopping
+) -> tuple[MixtureParameters, Float[np.ndarray, " start"]]:
+    """Return the different optima of a sample that starts lead to, and how many lead to each.
+
+    A start that collapses on the sample stands for itself, for on all rows it may not.
+    """
+    climbs = climb(first, sample, prior, replace(rule, trace="objective"))
+    kept: dict[int, int] = {}
+    for at in range(len(climbs.collapsed)):
+        same = [other for other in kept if not climbs.collapsed[[at, other]].any() and _same(climbs, at, other)]
+        kept[same[0] if same else at] = kept.get(same[0], 0) + 1 if same else 1
+    chosen = np.array(list(kept))
+    arrays = zip(first[chosen].arrays, climbs.parameters[chosen].arrays, strict=True)
+    lost = climbs.collapsed[chosen]
+    ends = (np.where(lost.reshape(-1, *[1] * (end.ndim - 1)), before, end) for before, end in arrays)
+    return MixtureParameters(*ends), np.array(list(kept.values()), float)
 
 
 def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarray, "candidate n"]) -> np.ndarray:
@@ -238,16 +267,18 @@ def rank(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
     return order[~climbs.collapsed[order]]
 
 
-def distinct(climbs: Climbs, ranked: np.ndarray, data: Rows, prior: Any, *, sort: bool) -> Optima:
-    """Return the different optima, best first, with the share of the starts that led to each."""
-    found: list[tuple[int, int]] = []
+def distinct(
+    climbs: Climbs, ranked: np.ndarray, hits: Float[np.ndarray, " start"], data: Rows, prior: Any, *, sort: bool
+) -> Optima:
+    """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each."""
+    found: list[tuple[int, float]] = []
     for start in map(int, ranked):
-        for at, (other, hits) in enumerate(found):
+        for at, (other, share) in enumerate(found):
             if _same(climbs, start, other):
-                found[at] = other, hits + 1
+                found[at] = other, share + hits[start]
                 break
         else:
-            found.append((start, 1))
+            found.append((start, hits[start]))
     chosen = [start for start, _ in found]
     parameters = climbs.parameters[np.array(chosen)]
     best = parameters[0]
@@ -255,9 +286,9 @@ def distinct(climbs: Climbs, ranked: np.ndarray, data: Rows, prior: Any, *, sort
         best = best.permuted(np.lexsort(best.means.T[::-1]))
     if best.n_components > 1:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
-    share = np.array([hits for _, hits in found]) / len(climbs.collapsed)
+    share = np.array([worth for _, worth in found]) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
-    return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(climbs.collapsed.sum()))
+    return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(hits[climbs.collapsed].sum()))
 
 
 def _same(climbs: Climbs, one: int, other: int) -> bool:

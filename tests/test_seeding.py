@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
+from bayesgmm import em
 from bayesgmm.kernels.seeding import rank_rows
 from bayesgmm.kernels.uniforms import uniform
 from bayesgmm.seeding import SEEDING_ROWS, seeding_rows
@@ -70,6 +71,40 @@ def test_em_finds_fifty_rows_among_two_hundred_thousand(seed):
     x = two_groups(np.random.default_rng(seed), 200_000, 50)
     result = bg.fit(x, 2, engine="em", seed=seed)
     assert result.weights.values.min() * len(x) == pytest.approx(50, abs=2)
+
+
+def test_starts_that_lead_to_one_optimum_of_the_sample_are_climbed_on_from_once(monkeypatch):
+    """The optimum is the same, and its share of the starts."""
+    x = two_groups(np.random.default_rng(1), 15_000, 15_000)
+    found, climbed = [], []
+    climb = em.climb
+
+    def counting(first, data, *arguments, **options):
+        if len(data) == len(x):
+            climbed.append(len(first.weights))
+        return climb(first, data, *arguments, **options)
+
+    monkeypatch.setattr(em, "climb", counting)
+    for sampled_from in (5, 1000):
+        monkeypatch.setattr(em, "SAMPLED_FROM", sampled_from)
+        found.append(bg.fit(x, 2, engine="em", seed=1))
+    assert climbed == [1, 1, 10, 1]  # Starts, then the best of them polished.
+    one, other = (result.tree["optima"] for result in found)
+    assert np.allclose(one["log_posterior"], other["log_posterior"], rtol=1e-12)
+    assert one["basin_share"].values.tolist() == other["basin_share"].values.tolist() == [1.0]
+
+
+def test_a_start_that_collapses_on_the_sample_stands_for_itself(rng):
+    """Two rows that repeat in the sample collapse a component under the flat prior; the start is kept as it was."""
+    data = bg.Observations.of(np.append(rng.normal(size=300), [40.0, 40.0])[:, None]).standardised()
+    prior = bg.ConjugatePrior.flat(2, 1, "full")
+    seen = (data.values - data.origin) / data.unit
+    onto = bg.MixtureParameters(
+        np.array([[0.99, 0.01]] * 2), np.array([[[0.0], seen[-1]]] * 2), np.full((2, 2, 1, 1), 0.01)
+    )
+    kept, hits = em.merged(onto, data, prior, bg.EM().stopping)
+    assert hits.tolist() == [1, 1]
+    assert np.array_equal(kept.means, onto.means)
 
 
 def test_rows_of_no_weight_are_never_drawn(rng):
