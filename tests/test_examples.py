@@ -1,0 +1,30 @@
+"""Every example runs as it stands, in an empty folder, and says something."""
+
+import runpy
+import warnings
+from pathlib import Path
+
+import pytest
+
+#: That of a source of one's own is run by `test_sources`, beside a fit in memory.
+EXAMPLES = [
+    path for path in sorted((Path(__file__).parent.parent / "examples").glob("*.py")) if path.stem != "own_source"
+]
+WRITTEN = {
+    "memberships_to_csv": "memberships.csv",
+    "new_customers": "customers.nc",
+    "em_and_mcmc": "galaxies.html",
+    "saved_and_loaded": "faithful.nc",
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        runpy.run_path(str(path), run_name="__main__")
+    assert len(capsys.readouterr().out) > 50
+    if path.stem in WRITTEN:
+        assert (tmp_path / WRITTEN[path.stem]).stat().st_size > 1000
