@@ -36,7 +36,9 @@ def table_text(frame: pd.DataFrame, title: str, digits: int = 3) -> str:
         table.add_row(str(label), *row)
     if len(frame) > MOST_ROWS:
         table.caption = f"{len(frame) - MOST_ROWS} more rows in the data frame"
-    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, markup=False, highlight=False)
+    # In a notebook rich would show the table itself, in bold, and leave nothing to return.
+    plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False, "color_system": None}
+    console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False, **plain)
     console.print(table)
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
     return "\n".join(line.rstrip() for line in lines).strip("\n")
