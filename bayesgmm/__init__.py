@@ -93,3 +93,8 @@ def __getattr__(name: str) -> Any:
     if name == "plots":
         return import_module("bayesgmm.plots")
     raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what is imported when it is asked for, too."""
+    return sorted({*globals(), *__all__})
