@@ -240,7 +240,7 @@ BAD_SETTINGS = [
     (bg.EM, "init", ["x", None, 1, ["random"], np.array(["random", "random"])]),
     (bg.EM, "trace", ["x", None, True]),
     (bg.NUTS, "draws", [0, -1, 3, 10.0, "many", None]),
-    (bg.NUTS, "tune", [0, -1, 19, 10.0, None]),
+    (bg.NUTS, "tune", [0, -1, 19, 10.0, "200"]),
     (bg.NUTS, "chains", [0, -1, 4.0, None, True]),
     (bg.NUTS, "target_accept", [2, 1, 0, -0.5, np.nan, "high", None]),
     (bg.NUTS, "sampler", ["x", None, 1]),
