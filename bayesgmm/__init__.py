@@ -1,6 +1,5 @@
 """Bayesian Gaussian mixtures: soft memberships, and how sure they are."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm import datasets
@@ -91,7 +90,9 @@ def __getattr__(name: str) -> Any:
 
         return report
     if name == "plots":
-        return import_module("bayesgmm.plots")
+        import bayesgmm.plots
+
+        return bayesgmm.plots
     raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
 
 

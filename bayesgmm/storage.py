@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -56,15 +57,27 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[str], Any]) -> No
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
-    """Write the tree as NetCDF, with a checksum after its end, where HDF5 does not look."""
+    """Write the tree as NetCDF, with a checksum after its end, where HDF5 does not look.
 
-    def write(temporary: str) -> None:
-        tree.to_netcdf(temporary, engine="h5netcdf")
-        digest = _digest(Path(temporary).read_bytes())
-        with open(temporary, "ab") as file:
-            file.write(CHECKSUM + digest)
+    It is made in memory: HDF5 crashes the process, at its end, where a disk is full.
 
-    write_whole(path, write)
+    Raises
+    ------
+    OSError
+        If it cannot be written: the message says where and how large it is; the file there was before stays.
+    """
+    made = io.BytesIO()
+    tree.to_netcdf(made, engine="h5netcdf")
+    content = made.getvalue()
+    content += CHECKSUM + _digest(content)
+    try:
+        write_whole(path, lambda temporary: Path(temporary).write_bytes(content))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            error.errno, f"the result of {len(content):,} bytes cannot be written to {str(path)!r}: {error.strerror}"
+        ) from error
 
 
 def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:

@@ -88,6 +88,10 @@ ENGINES = {
 }
 
 
+class Killed(BaseException):
+    """What no one catches, other than Ctrl-C."""
+
+
 def bits(result):
     return [v.values.tobytes() for v in (result.weights, result.means, result.tree["sample_stats"]["lp"])]
 
@@ -108,13 +112,13 @@ def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, 
         def stop_later(self, seen=seen):
             written(self)
             if next(seen, None) is None:
-                raise KeyboardInterrupt
+                raise Killed
 
         monkeypatch.setattr(module.Checkpoint, "_write", stop_later)
         try:
             found = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
             break
-        except KeyboardInterrupt:
+        except Killed:
             continue
     assert runs > 2
     assert bits(found) == bits(whole)
@@ -197,3 +201,43 @@ def test_a_start_that_is_lost_at_once_is_kept_with_the_others(chunked, tmp_path,
         assert np.isfinite(climbs.log_posterior[1])
     with pytest.raises(bg.DegenerateComponentError):
         bg.fit(np.arange(200.0), bg.MixtureModel(2, prior="flat"), start=first[0], engine=bg.EM(), seed=1)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("disks can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_named_and_what_was_there_stays(full_disk):
+    """In a process of its own: HDF5 once crashed at its end, after the error was said."""
+    script = (
+        "import sys, bayesgmm as bg; x = bg.datasets.load_faithful(); p = sys.argv[1]\n"
+        "small = bg.fit(x, 2, engine='em', seed=1); small.save(p + '/r.nc'); kept = open(p + '/r.nc', 'rb').read()\n"
+        "large = bg.fit(x, 2, engine=bg.Gibbs(draws=20_000), seed=1, progress=False)\n"
+        "try: large.save(p + '/r.nc')\n"
+        "except OSError as error: print(error)\n"
+        "assert open(p + '/r.nc', 'rb').read() == kept\n"
+        "engine = bg.Gibbs(draws=20_000, checkpoint=p + '/c.npz')\n"
+        "try: bg.fit(x, 2, engine=engine, seed=1, progress=False)\n"
+        "except OSError as error: print(error)\n"
+        "print(large.means.shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, full_disk], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    saved, checkpoint, shape = done.stdout.splitlines()
+    assert "bytes cannot be written to" in saved
+    assert "r.nc" in saved
+    assert "No space left on device" in saved
+    assert "the checkpoint" in checkpoint
+    assert "No space left on device" in checkpoint
+    assert shape == "(4, 20000, 2, 2)"
+    assert not list(full_disk.glob("*.partial"))

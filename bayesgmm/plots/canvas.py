@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from bayesgmm.arguments import one_of
 from bayesgmm.errors import ModelError
 
 type Backend = Literal["matplotlib", "plotly", "none"]
@@ -40,6 +40,24 @@ def mixed(probability: Float[np.ndarray, "n k"]) -> list[str]:
     return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in row)) for row in (probability @ channels).round()]
 
 
+def interface(backend: str) -> Any:
+    """Return ArviZ's functions that draw with a backend.
+
+    Raises
+    ------
+    ModelError
+        If figures are not drawn with it.
+    """
+    one_of(backend, "backend", ("matplotlib", "plotly", "none"))
+    if backend == "matplotlib":
+        from arviz_plots.backend import matplotlib as found
+    elif backend == "plotly":
+        from arviz_plots.backend import plotly as found
+    else:
+        from arviz_plots.backend import none as found
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One pair of axes.
@@ -57,7 +75,7 @@ class Panel:
 
     @property
     def _draw(self) -> Any:
-        return import_module(f"arviz_plots.backend.{self.backend}")
+        return interface(self.backend)
 
     def line(self, x: Any, y: Any, component: int | None = None, **style: Any) -> None:
         """Draw a line, in the colour and dash of a component."""
@@ -161,7 +179,7 @@ class Canvas:
             dims, coords["component"] = [*dims, "component"], range(components)
             styles = {"aes": {"color": ["component"]}, "color": [colour(c) for c in range(components)]}
         try:
-            import_module(f"arviz_plots.backend.{chosen}")
+            interface(chosen)
         except ImportError as error:
             raise ModelError(f"backend={chosen!r} cannot be used ({error}); install bayesgmm[plots]") from error
         held = xr.Dataset(
