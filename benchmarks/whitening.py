@@ -48,7 +48,8 @@ def table(quick: bool) -> Table:
         tasks = {form: task.sized(*((1, 40) if quick else shorter.get(form, (4, 1000)))) for form in forms}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            of_nuts(task.sized(1, 40), 0)  # Imports and caches are not part of a fit.
+            for sample in (of_nuts, of_gibbs):
+                sample(task.sized(1, 40), 0)  # Imports and caches are not part of a fit.
             contenders = {form: partial(_one_fit, sample, tasks[form]) for form, sample in forms.items()}
             measured = {form: medians(m) for form, m in interleaved(contenders, 1).items()}
         rows += [
