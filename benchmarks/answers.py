@@ -80,7 +80,8 @@ def fits(quick: bool) -> Table:
         for fit in engines.values():
             fit()  # Imports and caches are not part of a fit.
         contenders = {form: partial(cpu_seconds, fit) for form, fit in engines.items()}
-        measured = interleaved(contenders, 1 if quick else 3)
+        # The longest takes minutes, and varies by far less than fits differ.
+        measured = interleaved(contenders, 3 if len(data) < 10_000 and not quick else 1)
         rows += [{"data": name, "form": form, "seconds": medians(m)["seconds"]} for form, m in measured.items()]
     notes = [] if installed("scikit-learn") else ["scikit-learn is skipped: it is not installed"]
     return Table("fits", "A whole fit: CPU seconds, one thread", rows, notes)

@@ -101,6 +101,18 @@ def test_code_in_the_report_makes_the_result_again(page, results):
     assert np.array_equal(names["result"].means.values, results[1].means.values)
 
 
+@pytest.mark.parametrize("prior", ["flat", "written out"])
+def test_code_in_the_report_knows_other_models(prior, tmp_path):
+    data = bg.datasets.load_faithful()
+    given = "flat" if prior == "flat" else bg.ConjugatePrior.from_data(data, 2, "tied", concentration=[1.0, 3.0])
+    result = bg.fit(data, bg.MixtureModel(2, "tied", given), engine="em", seed=4)
+    written = bg.report(result, tmp_path / "r.html").read_text()
+    code = html.unescape(re.search(r"<pre>(.*?)</pre>", written, re.S).group(1))
+    names = {}
+    exec(code.replace("data = ...", "data = bg.datasets.load_faithful()"), names)
+    assert np.array_equal(names["result"].means.values, result.means.values)
+
+
 def test_a_point_and_a_doubtful_result_are_reported_as_what_they_are(results, tmp_path):
     assert "point estimate" in text_of(bg.report(results[0], tmp_path / "point.html"))
     with pytest.warns(bg.ConvergenceWarning):

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, rows_of
+from bayesgmm.errors import DataError, ModelError
 from bayesgmm.estep import responsibilities
+from bayesgmm.memberships import memberships as soft
 from bayesgmm.memberships import thinned
 from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, mixed
 from bayesgmm.schema import dataset, parameters_of
@@ -23,8 +25,6 @@ MOST_PAIRED, MOST_DRAWS = 300, 200
 
 def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tuple[Observations, str]:
     """Return at most so many rows, as seen, and what the title has to say of that."""
-    from bayesgmm.data import rows_of
-
     fitted = result.data
     rows = fitted if data is None else rows_of(data).matching(fitted.features).in_units(fitted.origin, fitted.unit)
     number = result.n_rows if data is None else len(rows)
@@ -34,8 +34,6 @@ def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tup
 
 def _of_rows(result: MixtureResult, rows: Observations, ci_prob: float) -> xr.Dataset:
     """Return the memberships of rows that were sampled already."""
-    from bayesgmm.memberships import memberships as soft
-
     return soft(draws_of(result), rows, result.model.covariance_type, ci_prob)
 
 
@@ -111,9 +109,6 @@ def membership(result: MixtureResult, row: Any, *, data: Any = None, backend: Ba
     ModelError
         If the result is a point estimate: its memberships have no distribution.
     """
-    from bayesgmm.data import rows_of
-    from bayesgmm.errors import DataError, ModelError
-
     if result.is_point:
         raise ModelError("a point estimate has one membership, without a distribution; fit with draws")
     fitted = result.data
@@ -141,7 +136,7 @@ def entropy(result: MixtureResult, *, data: Any = None, backend: Backend | None 
     Parameters
     ----------
     result : MixtureResult
-        With draws, for a point estimate knows overlap alone.
+        With draws; a point estimate knows overlap alone.
     data : table, optional
         Rows; the fitted ones where not given.
     backend : {"matplotlib", "plotly", "none"}, optional

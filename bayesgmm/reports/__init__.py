@@ -198,14 +198,10 @@ def _group_sentences(result: MixtureResult) -> list[str]:
         share = f"{interval(f'weight[{c}]', 100)} %" if f"weight[{c}]" in found.index else "100 %"
         parts = []
         for feature in data.features[:MOST_FEATURES]:
-            away = (found.loc[f"mean[{c}, {feature}]", "mean"] - overall.loc[feature, "mean"]) / overall.loc[
-                feature, "sd"
-            ]
-            side = (
-                "about average"
-                if abs(away) < 0.25
-                else f"{abs(away):.1f} sd {'above' if away > 0 else 'below'} average"
-            )
+            usual = overall.loc[feature]
+            away = (found.loc[f"mean[{c}, {feature}]", "mean"] - usual["mean"]) / usual["sd"]
+            far = f"{abs(away):.1f} sd {'above' if away > 0 else 'below'} average"
+            side = "about average" if abs(away) < 0.25 else far
             parts.append(f"{feature} {interval(f'mean[{c}, {feature}]')}, {side}")
         sentences.append(f"Group {c} has {share} of the rows. Its mean: {'; '.join(parts)}.")
     return sentences
@@ -227,7 +223,7 @@ def _membership_table(result: MixtureResult, rows: Observations) -> tuple[list[s
     )
     return columns, cells, (
         f"The table shows {shown}, least sure first; {unsure:,} of these belong to no group with a probability of .9. "
-        f"lower and upper are the ends of 90 % credible intervals.{every}"
+        f"{'' if result.is_point else 'lower and upper are the ends of 90 % credible intervals.'}{every}"
     )  # fmt: skip
 
 
@@ -330,15 +326,18 @@ def _code(result: MixtureResult) -> str:
     model = result.model
     plain = model == MixtureModel(model.n_components)
     wanted = str(model.n_components) if plain else _model_text(model)
+    numpy = "from numpy import array\n" if "array(" in wanted else ""
     return (
-        "import bayesgmm as bg\n\n"
+        f"{numpy}import bayesgmm as bg\n\n"
         "data = ...  # the same rows, in the same order\n"
         f"result = bg.fit(data, {wanted}, engine=bg.{result.engine!r}, seed={result.tree.attrs['seed']})"
     )
 
 
 def _model_text(model: MixtureModel) -> str:
-    prior = "" if model.prior is None else f", prior={model.prior!r}"
+    with np.printoptions(precision=17, floatmode="unique", threshold=10**9):
+        written = f"{model.prior!r}" if model.is_flat else f"bg.{model.prior!r}"
+    prior = "" if model.prior is None else f", prior={written}"
     return f"bg.MixtureModel({model.n_components}, {model.covariance_type!r}{prior})"
 
 
