@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 from bayesgmm import covariance as cov
@@ -88,6 +89,17 @@ class MixtureModel:
                 "covariance_type='diag'"
             )
         return data.standardised("common" if self.covariance_type == "spherical" else "feature")
+
+    @property
+    def words(self) -> str:
+        """The model in a line."""
+        prior = "flat prior" if self.is_flat else "default prior" if self.prior is None else type(self.prior).__name__
+        return f"{self.n_components} {self.covariance_type} Gaussian components, {prior}"
+
+    def _repr_html_(self) -> str:
+        """Return the model for a notebook, with the numbers of a prior that was given."""
+        numbers = "" if self.is_flat or self.prior is None else f"<pre>{escape(repr(self.prior))}</pre>"
+        return f"<div><p>{escape(self.words)}</p>{numbers}</div>"
 
     def free_parameters(self, n_features: int) -> int:
         """Return the number of free parameters: weights, means and covariances."""

@@ -58,13 +58,12 @@ def _cell(value: Any, digits: int) -> str:
 def headline(result: MixtureResult) -> str:
     """Return one sentence: what was fitted to what, how."""
     data, model = result.data, result.model
-    prior = "flat prior" if model.is_flat else "default prior" if model.prior is None else type(model.prior).__name__
     sizes = result.weights.sizes
     how = f"{sizes['chain']} chains of {sizes['draw']} draws"
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
     return (
-        f"{model.n_components} {model.covariance_type} Gaussian components, {prior}; {result.n_rows:,} rows of "
+        f"{model.words}; {result.n_rows:,} rows of "
         f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
     )
 

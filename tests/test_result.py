@@ -144,6 +144,13 @@ def test_html_escapes_names():
     assert "&lt;script&gt;" in result._repr_html_()
 
 
+def test_a_model_is_a_line_in_a_notebook_and_the_numbers_of_its_prior():
+    assert "3 tied Gaussian components, default prior" in bg.MixtureModel(3, "tied")._repr_html_()
+    assert "flat prior" in bg.MixtureModel(2, prior="flat")._repr_html_()
+    given = bg.MixtureModel(2, prior=bg.ConjugatePrior(2.5, 0.0, 0.1, 4.0, 1.0))._repr_html_()
+    assert "concentration=2.5" in given
+
+
 def test_simulated_rows_come_from_the_mixture():
     parameters = bg.MixtureParameters(np.array([0.2, 0.8]), np.array([[0.0], [10.0]]), np.array([[[1.0]], [[4.0]]]))
     observations, labels = bg.simulate(parameters, 20_000, seed=1)

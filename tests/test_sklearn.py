@@ -193,6 +193,52 @@ def test_row_weights_are_routed(iris):
     assert pipeline[-1].result_.n_rows == 50
 
 
+class Counting:
+    """A callback that counts what it is told of, and asks to stop after so many iterations."""
+
+    def __init__(self, most):
+        self.most, self.told = most, []
+
+    def setup(self, estimator, context):
+        self.told.append("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name != "iteration":
+            self.told.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "iteration":
+            self.told.append("iteration")
+        return self.told.count("iteration") >= self.most and context.task_name == "iteration"
+
+    def teardown(self, estimator, context):
+        self.told.append("teardown")
+
+
+def test_callbacks_of_scikit_learn_are_told_of_every_iteration(iris):
+    callback = Counting(10**9)
+    fitted = GaussianMixture(3, n_init=2, random_state=0).set_callbacks(callback).fit(iris)
+    assert callback.told[:2] == ["setup", "fit"]
+    assert callback.told[-1] == "teardown"
+    assert callback.told.count("start") == 2
+    assert callback.told.count("iteration") >= fitted.n_iter_
+    plain = GaussianMixture(3, n_init=2, random_state=0).fit(iris)
+    assert np.array_equal(fitted.means_, plain.means_)
+
+
+def test_a_callback_may_stop_a_climb(iris):
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning):
+        fitted = GaussianMixture(3, random_state=0).set_callbacks(Counting(3)).fit(iris)
+    assert fitted.n_iter_ == 3
+
+
+def test_progress_bars_of_scikit_learn_are_drawn(iris, capsys):
+    from sklearn.callback import ProgressBar
+
+    GaussianMixture(3, random_state=0).set_callbacks(ProgressBar()).fit(iris)
+    assert "GaussianMixture" in capsys.readouterr().out
+
+
 def test_scikit_learn_is_not_imported_without_being_asked_for():
     code = "import sys, bayesgmm; bayesgmm.fit([1.0, 2.0, 5.0, 6.0], 1, engine='em'); print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

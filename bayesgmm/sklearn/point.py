@@ -24,6 +24,14 @@ from bayesgmm.result import MixtureResult
 from bayesgmm.sklearn.behind import ResultBehind
 from bayesgmm.suffstats import SufficientStatistics
 
+Support: Any
+with_callbacks: Any
+try:
+    from sklearn.callback import CallbackSupportMixin as Support
+    from sklearn.callback import with_callbacks
+except ImportError:  # Before scikit-learn 1.9 there are none to tell.
+    Support, with_callbacks = object, lambda method: method
+
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
@@ -50,12 +58,53 @@ class Climb:
     converged: bool = False
 
 
-class GaussianMixture(ResultBehind, mixture.GaussianMixture):
-    """Gaussian mixture by maximum likelihood: `sklearn.mixture.GaussianMixture`, faster and with a result behind it.
+class Telling:
+    """Tells scikit-learn's callbacks of every start and iteration, if there are any.
 
-    Parameters, fitted attributes and methods are scikit-learn's: the same start leads along the same iterations. Row
-    weights are new (``fit(X, sample_weight=...)``), as is ``transform``, which returns memberships. A constant column
-    is refused.
+    Attributes
+    ----------
+    fitted : GaussianMixture
+        The estimator whose callbacks are told.
+    fit, start : CallbackContext or None
+        Of the whole fit, and of the climb under way.
+    """
+
+    def __init__(self, fitted: GaussianMixture, starts: int, rows: np.ndarray) -> None:
+        self.fitted, self.fit, self.start = fitted, None, None
+        if getattr(fitted, "_skl_callbacks", None):
+            self.fit = fitted._init_callback_context(max_subtasks=starts)  # pyright: ignore[reportAttributeAccessIssue]
+            self.fit.call_on_fit_task_begin(estimator=fitted, X=rows)
+
+    def begin(self) -> None:
+        """Say that a climb begins."""
+        if self.fit is not None:
+            self.start = self.fit.subcontext(task_name="start", max_subtasks=self.fitted.max_iter)
+            self.start.call_on_fit_task_begin(estimator=self.fitted)
+
+    def iterated(self, bound: float) -> bool:
+        """Say that an iteration is over, and return whether a callback asks to stop the climb."""
+        if self.start is None:
+            return False
+        iteration = self.start.subcontext(task_name="iteration").call_on_fit_task_begin(estimator=self.fitted)
+        return bool(iteration.call_on_fit_task_end(estimator=self.fitted, metadata={"lower_bound": bound}))
+
+    def end(self) -> None:
+        """Say that a climb is over."""
+        if self.start is not None:
+            self.start.call_on_fit_task_end(estimator=self.fitted)
+
+    def done(self) -> None:
+        """Say that the fit is over."""
+        if self.fit is not None:
+            self.fit.call_on_fit_task_end(estimator=self.fitted)
+
+
+class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
+    """Gaussian mixture by maximum likelihood: `sklearn.mixture.GaussianMixture`, faster, a result behind it.
+
+    Parameters, fitted attributes and methods are scikit-learn's: the same start leads along the same iterations. New
+    are row weights (``fit(X, sample_weight=...)``), callbacks (``set_callbacks``, of scikit-learn 1.9), which are told
+    of every iteration, and ``transform``, which returns memberships. A constant column is refused.
 
     Attributes
     ----------
@@ -71,6 +120,7 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
     (3, 2)
     """
 
+    @with_callbacks
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit the mixture and return the most probable component of each row."""
         del y
@@ -88,7 +138,8 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
         named = getattr(self, "feature_names_in_", None)
         data = _standardised(values, weight[weight > 0], named, self.covariance_type)
         goes_on = self.warm_start and hasattr(self, "converged_")
-        best, lower_bound = self._best_climb(values, data, goes_on)
+        telling = Telling(self, 1 if goes_on else self.n_init, values)
+        best, lower_bound = self._best_climb(values, data, goes_on, telling)
         if not best.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -100,9 +151,12 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
         self.lower_bound_, self.lower_bounds_ = lower_bound, best.bounds
         result = _result(best, data, self, time.perf_counter() - began)
         self._take(result, result.parameters)
+        telling.done()
         return result.predict(np.asarray(rows))
 
-    def _best_climb(self, values: np.ndarray, data: Observations, goes_on: bool) -> tuple[Climb, float]:
+    def _best_climb(
+        self, values: np.ndarray, data: Observations, goes_on: bool, telling: Telling
+    ) -> tuple[Climb, float]:
         """Climb from every start, or on from where the last fit ended."""
         rng = check_random_state(self.random_state)
         best, most = None, -np.inf
@@ -112,7 +166,9 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
             else:
                 self._initialize_parameters(values, rng, xp=np)  # pyright: ignore[reportAttributeAccessIssue]
                 start, bound = self._start(), -np.inf
-            climb = self._climb(start.moved(data.origin, data.unit), data, bound)
+            telling.begin()
+            climb = self._climb(start.moved(data.origin, data.unit), data, bound, telling)
+            telling.end()
             reached = climb.bounds[-1] if climb.bounds else bound
             if best is None or reached > most:
                 best, most = climb, reached
@@ -131,7 +187,7 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
             covariances = np.broadcast_to(np.swapaxes(inverse, -1, -2) @ inverse, (k, d, d)).copy()
         return MixtureParameters(np.array(self.weights_, float), np.array(self.means_, float), covariances)
 
-    def _climb(self, start: MixtureParameters, data: Observations, bound: float) -> Climb:
+    def _climb(self, start: MixtureParameters, data: Observations, bound: float, telling: Telling) -> Climb:
         """Iterate as scikit-learn does."""
         kind: CovarianceType = self.covariance_type  # pyright: ignore[reportAssignmentType]
         ridge = self.reg_covar / data.unit**2
@@ -144,8 +200,8 @@ class GaussianMixture(ResultBehind, mixture.GaussianMixture):
             climb.bounds.append(bound)
             if self.verbose and number % self.verbose_interval == 0:
                 print(f"  Iteration {number}\t lower bound {bound:.5f}")
-            if abs(bound - before) < self.tol:
-                climb.converged = True
+            climb.converged = abs(bound - before) < self.tol
+            if telling.iterated(bound) or climb.converged:
                 break
         return climb
 
