@@ -82,6 +82,8 @@ class Panel:
         chosen: dict[str, Any] = {"color": INK if component is None else colour(component), "width": 1.5}
         if component is not None and self.backend in DASHES:
             chosen["linestyle"] = DASHES[self.backend][component % 4]
+        if self.backend == "matplotlib":
+            chosen["zorder"] = 3  # Above points, as Plotly draws it.
         self._draw.line(np.asarray(x), np.asarray(y), self.target, **{**chosen, **style})
 
     def points(self, x: Any, y: Any, component: int | None = None, **style: Any) -> None:

@@ -185,7 +185,7 @@ def coclustering(result: MixtureResult, *, data: Any = None, backend: Backend | 
         total += r
     order = np.lexsort((total.max(axis=1), total.argmax(axis=1)))
     together[np.diag_indices_from(together)] = len(draws.weights)
-    canvas = Canvas.of(1, 1, backend, width=5)
+    canvas = Canvas.of(1, 1, backend, width=5.6)
     canvas.panels[0].image(together[np.ix_(order, order)] / len(draws.weights), 0.0, 1.0)
     canvas.panels[0].labels(f"Probability of one group{said}", "rows, by group", "rows, by group")
     return canvas.collection

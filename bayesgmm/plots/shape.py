@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Draws of which curves and ellipses are shown, and points of a curve.
 MOST_CURVES, MOST_ELLIPSES, POINTS = 400, 40, 300
+#: Rows whose points are drawn large.
+FEW_ROWS = 500
 #: Features of a pairs plot.
 MOST_FEATURES = 6
 
@@ -157,11 +159,12 @@ def draw_components(panel: Panel, result: MixtureResult, i: int, j: int, data: A
     """Draw the rows and ellipses of two features."""
     rows, said = sampled_rows(result, data)
     colours, opacity, label = row_colours(result, rows)
+    size = 22 if len(rows) <= FEW_ROWS else 8
     for c in range(result.model.n_components):
         here = np.flatnonzero(label == c)
         if here.size:
             x, y = rows.values[here, i], rows.values[here, j]
-            panel.points(x, y, c, facecolor=[colours[row] for row in here], alpha=opacity[here])
+            panel.points(x, y, c, facecolor=[colours[row] for row in here], alpha=opacity[here], size=size)
     draws = in_units(result, MOST_ELLIPSES)
     for c in range(result.model.n_components):
         each = [ellipse(draws.means[s, c], draws.covariances[s, c], i, j, ci_prob) for s in range(len(draws.weights))]
