@@ -1,5 +1,7 @@
 """Data and fits that many tests share."""
 
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -47,6 +49,14 @@ def kind(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """Close what a test has drawn: Matplotlib keeps figures, and warns of the twentieth."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def pytest_configure(config):

@@ -15,6 +15,14 @@ from bayesgmm import gibbs, nuts
 PARTIAL = r"sampling was interrupted after [\d,]+ of [\d,]+ draws"
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard: a shell that starts tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupting(monkeypatch, module, name, seconds):
     """Send what Ctrl-C sends so many seconds after a function is called; return when, and when it ended."""
     original, times = getattr(module, name), []
@@ -32,7 +40,7 @@ def interrupting(monkeypatch, module, name, seconds):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_nuts_returns_the_draws_so_far(cores, monkeypatch, faithful):
+def test_nuts_returns_the_draws_so_far(cores, monkeypatch, faithful, heard):
     times = interrupting(monkeypatch, nuts, "_run_nutpie", 1.5)
     with pytest.warns(bg.ConvergenceWarning, match=PARTIAL):
         result = bg.fit(faithful, 2, engine=bg.NUTS(draws=20_000, cores=cores, chains=2), seed=1, progress=False)
