@@ -145,7 +145,7 @@ def fit_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, report, memberships)
+        check_free(force, output, report, table=memberships)
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
         settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
         with dask_client(scheduler):
@@ -172,7 +172,7 @@ def predict_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, memberships)
+        check_free(force, table=memberships)
         fitted = bg.load(result)
         with dask_client(scheduler):
             rows = read_rows(data, ",".join(fitted.data.features), None, scheduler)
@@ -200,7 +200,7 @@ def compare_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, report, memberships)
+        check_free(force, output, report, table=memberships)
         table, sample_weight = read_table(data, columns, weights)
         model = bg.MixtureModel(components, covariance_type.value)
         shared: dict[str, Any] = {"sample_weight": sample_weight, "seed": seed}
@@ -227,7 +227,7 @@ def report_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, None)
+        check_free(force, output)
         typer.echo(bg.report(bg.load(result), output, title=title))
 
 
@@ -258,7 +258,7 @@ def plot_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, None)
+        check_free(force, output)
         draw = getattr(bg.plots, kind.value)
         if kind in (PlotName.animate_em, PlotName.animate_posterior):
             draw(bg.load(result), to=output)
@@ -278,7 +278,7 @@ def demo_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, None)
+        check_free(force, output)
         customers = bg.datasets.load_customers()
         point = bg.fit(customers, 2, engine="em", seed=1)
         posterior = bg.fit(customers, 2, seed=1, progress=on_terminal())

@@ -127,12 +127,16 @@ class CompactPosterior:
         Of the vector.
     rows : Rows
         The data, as seen.
+    sketched : Rows
+        Those from which the information is computed: all, or a sample that stands for all if they are more than one
+        chunk, which is geometry enough.
     prior : tuple
         Covariance type and hyperparameters, as the compiled functions read them.
     """
 
     coordinates: Coordinates
     rows: Rows
+    sketched: Rows
     prior: tuple[Any, ...]
 
     @classmethod
@@ -140,7 +144,10 @@ class CompactPosterior:
         """Bind data and prior, both in standardised coordinates."""
         coordinates = Coordinates.of(prior, data.n_features)
         kind = COVARIANCE_TYPES.index(prior.covariance_type)
-        return cls(coordinates, data, (kind, *_hyperparameters(prior, coordinates)))
+        sketched = data
+        if not data.is_one_chunk:
+            sketched = data.standing_for_all(ROWS_OF_GEOMETRY, np.random.default_rng(0))
+        return cls(coordinates, data, sketched, (kind, *_hyperparameters(prior, coordinates)))
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -194,10 +201,8 @@ class CompactPosterior:
         return (matrix + matrix.T) / 2
 
     def sketch(self) -> CompactPosterior:
-        """Return the posterior of a sample that stands for all rows, if these are more than one chunk."""
-        if not self.by_blocks:
-            return self
-        return replace(self, rows=self.rows.standing_for_all(ROWS_OF_GEOMETRY, np.random.default_rng(0)))
+        """Return the posterior of the rows from which the information is computed."""
+        return replace(self, rows=self.sketched)
 
     def complete_information(self, theta: Float[np.ndarray, " size"]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the information of rows whose labels were known, as blocks: coordinates, and a matrix.

@@ -206,15 +206,13 @@ def merged(
     A start that collapses on the sample stands for itself, for on all rows it may not.
     """
     climbs = climb(first, sample, prior, replace(rule, trace="objective"))
-    kept: dict[int, int] = {}
-    for at in range(len(climbs.collapsed)):
-        same = [other for other in kept if not climbs.collapsed[[at, other]].any() and _same(climbs, at, other)]
-        kept[same[0] if same else at] = kept.get(same[0], 0) + 1 if same else 1
-    chosen = np.array(list(kept))
+    lonely = {int(start): 1.0 for start in np.flatnonzero(climbs.collapsed)}
+    grouped = _grouped(climbs, np.flatnonzero(~climbs.collapsed), np.ones(len(climbs.collapsed))) | lonely
+    chosen = np.array(sorted(grouped))
     arrays = zip(first[chosen].arrays, climbs.parameters[chosen].arrays, strict=True)
     lost = climbs.collapsed[chosen]
     ends = (np.where(lost.reshape(-1, *[1] * (end.ndim - 1)), before, end) for before, end in arrays)
-    return MixtureParameters(*ends), np.array(list(kept.values()), float)
+    return MixtureParameters(*ends), np.array([grouped[start] for start in chosen])
 
 
 def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarray, "candidate n"]) -> np.ndarray:
@@ -271,24 +269,26 @@ def distinct(
     climbs: Climbs, ranked: np.ndarray, hits: Float[np.ndarray, " start"], data: Rows, prior: Any, *, sort: bool
 ) -> Optima:
     """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each."""
-    found: list[tuple[int, float]] = []
-    for start in map(int, ranked):
-        for at, (other, share) in enumerate(found):
-            if _same(climbs, start, other):
-                found[at] = other, share + hits[start]
-                break
-        else:
-            found.append((start, hits[start]))
-    chosen = [start for start, _ in found]
+    grouped = _grouped(climbs, ranked, hits)
+    chosen = list(grouped)
     parameters = climbs.parameters[np.array(chosen)]
     best = parameters[0]
     if sort:
         best = best.permuted(np.lexsort(best.means.T[::-1]))
     if best.n_components > 1:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
-    share = np.array([worth for _, worth in found]) / hits.sum()
+    share = np.array(list(grouped.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
     return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(hits[climbs.collapsed].sum()))
+
+
+def _grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"]) -> dict[int, float]:
+    """Return the first of the starts that led to each optimum, in their order, and the hits of all that did."""
+    found: dict[int, float] = {}
+    for start in map(int, starts):
+        first = next((other for other in found if _same(climbs, start, other)), start)
+        found[first] = found.get(first, 0.0) + float(hits[start])
+    return found
 
 
 def _same(climbs: Climbs, one: int, other: int) -> bool:

@@ -340,8 +340,9 @@ def _pymc_on_compact(sampling: Sampling, at: int) -> Any:
     from bayesgmm.pymc_model import build_compact_model
 
     white = sampling.starts.modes[at]
-    starts = sampling.starts.draws(sampling.seed, sampling.engine.chains, at)
-    return _run_pymc(sampling, build_compact_model(white), [{"eta": white.eta(theta)} for theta in starts])
+    seeds = np.random.SeedSequence(sampling.seed).generate_state(sampling.engine.chains)
+    starts = [{"eta": sampling.starts.draw_near(int(seed), at)} for seed in seeds]
+    return _run_pymc(sampling, build_compact_model(white), starts)
 
 
 def _pymc_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:

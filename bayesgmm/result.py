@@ -179,8 +179,8 @@ class MixtureResult:
         """Wall time of the fit."""
         return float(self.tree.attrs["seconds"])
 
-    def _seen(self, data: Any) -> Rows:
-        """Return training or new rows in the coordinates of the fit."""
+    def as_seen(self, data: Any = None) -> Rows:
+        """Return the fitted rows, or others, in the coordinates of the fit (`Observations.origin` and ``unit``)."""
         fitted = self.data
         if data is None:
             self._refuse_to_stand_for_source()
@@ -189,7 +189,7 @@ class MixtureResult:
 
     def _in_memory(self, data: Any) -> Observations:
         """Return training or new rows, or say that what is wanted of them would not fit into memory."""
-        rows = self._seen(data)
+        rows = self.as_seen(data)
         if not isinstance(rows, Observations):
             raise DataError(
                 f"what is asked of {len(rows):,} rows would be held in memory; write it to a file: "
@@ -205,10 +205,14 @@ class MixtureResult:
                 "`data`, and a file to write to: memberships(data, to='memberships.parquet')"
             )
 
-    def _draws(self) -> MixtureParameters:
-        """Return the relabelled draws in the coordinates of the fit."""
+    def draws(self) -> MixtureParameters:
+        """Return the relabelled draws: grid (chain, draw), in data units."""
+        return parameters_of(dataset(self.relabelled().tree, "posterior"))
+
+    def draws_as_seen(self) -> MixtureParameters:
+        """Return the relabelled draws: grid (chain, draw), in the coordinates of the fit."""
         data = self.data
-        return parameters_of(dataset(self.relabelled().tree, "posterior")).moved(data.origin, data.unit)
+        return self.draws().moved(data.origin, data.unit)
 
     @overload
     def memberships(self, data: Any = None, *, ci_prob: float = 0.9, to: None = None) -> xr.Dataset: ...
@@ -256,8 +260,8 @@ class MixtureResult:
         real_number(ci_prob, "ci_prob", 0.0, 1.0)
         kind = self.model.covariance_type
         if to is not None:
-            return write_memberships(to, soft.thinned(self._draws()), self._seen(data), kind, ci_prob)
-        found = soft.memberships(self._draws(), self._in_memory(data), kind, ci_prob)
+            return write_memberships(to, soft.thinned(self.draws_as_seen()), self.as_seen(data), kind, ci_prob)
+        found = soft.memberships(self.draws_as_seen(), self._in_memory(data), kind, ci_prob)
         return found.assign_attrs(kind=self.kind)
 
     def predict_proba(self, data: Any = None) -> Float[np.ndarray, "n k"]:
@@ -270,7 +274,7 @@ class MixtureResult:
 
     def log_density(self, data: Any = None) -> Float[np.ndarray, " n"]:
         """Return the log of the density averaged over (at most 2,000) draws at fitted or new rows, in nats."""
-        return soft.log_average_density(self._draws(), self._in_memory(data), self.model.covariance_type)
+        return soft.log_average_density(self.draws_as_seen(), self._in_memory(data), self.model.covariance_type)
 
     def sample(self, n: int, *, seed: Any = None) -> pd.DataFrame:
         """Draw ``n`` new rows from the posterior predictive distribution: a draw each, then a row."""
@@ -310,11 +314,11 @@ class MixtureResult:
         """
         if self.is_point:
             raise ModelError("leaving rows out needs draws; fit with engine='gibbs' or 'nuts'")
-        rows = self._seen(data)
+        rows = self.as_seen(data)
         if len(rows) != self.n_rows:
             raise DataError(f"`data` has to be the {self.n_rows:,} rows that were fitted, got {len(rows):,}")
         share = effective_share(dataset(self.relabelled().tree, "posterior"))
-        return predictive.loo(self._draws(), rows, self.model.covariance_type, share)
+        return predictive.loo(self.draws_as_seen(), rows, self.model.covariance_type, share)
 
     def predictive_check(self, data: Any = None, *, draws: int = 200, seed: Any = 0) -> pd.DataFrame:
         """Return a posterior predictive check: statistics of the rows beside those of replicated data.
@@ -345,8 +349,8 @@ class MixtureResult:
         >>> bool(result.predictive_check(seed=1).loc["mean[eruptions]", "p_value"] > 0.05)
         True
         """
-        rows = self._seen(data)
-        some = soft.thinned(self._draws(), whole_number(draws, "draws", 2))
+        rows = self.as_seen(data)
+        some = soft.thinned(self.draws_as_seen(), whole_number(draws, "draws", 2))
         if len(some.weights) == 1:
             some = some[np.zeros(draws, int)]
         return predictive.check(some, rows, int(random_generator(seed).integers(2**31)))
@@ -376,7 +380,7 @@ class MixtureResult:
         Of a point estimate there is only the value: the rest is NaN.
         """
         real_number(ci_prob, "ci_prob", 0.0, 1.0)
-        values = named_values(parameters_of(dataset(self.relabelled().tree, "posterior")), self.data.features)
+        values = named_values(self.draws(), self.data.features)
         return summarised(values, ci_prob, self.is_point)
 
     def diagnostics(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -101,8 +101,8 @@ class Drawn:
         threshold = self.priority.min() if len(self.priority) == self.most else 0.0
         kept = self.priority > threshold
         worth = self.weight * np.maximum(1.0, threshold / self.importance)
-        rows = Observations(self.values, worth, data.features, self.number, data.origin, data.unit).taken(kept)
-        return replace(rows, sample_weight=rows.sample_weight * (data.total_weight / rows.total_weight))
+        rows = Observations(self.values, worth, data.features, self.number, data.origin, data.unit)
+        return rows.taken(kept).weighing(data.total_weight)
 
 
 def _drawn(

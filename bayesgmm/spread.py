@@ -46,7 +46,7 @@ class WholeSpread:
 
     def solve(self, moved: Float[np.ndarray, "*grid size"]) -> Float[np.ndarray, "*grid size"]:
         """Return the inverse of the map."""
-        return np.linalg.solve(self.matrix, moved[..., None])[..., 0]
+        return np.linalg.solve(self.matrix, moved.reshape(-1, moved.shape[-1]).T).T.reshape(moved.shape)
 
     def pull(self, slope: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
         """Return a gradient in the coordinates before the map."""

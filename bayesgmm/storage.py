@@ -56,6 +56,12 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[str], Any]) -> No
         written.replace(path)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text whole, and return its path."""
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    return Path(path)
+
+
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write the tree as NetCDF, with a checksum after its end, where HDF5 does not look.
 

@@ -40,11 +40,11 @@ def on_terminal() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
-def check_free(force: bool, *paths: Path | None) -> None:
+def check_free(force: bool, *paths: Path | None, table: Path | None = None) -> None:
     """Refuse to overwrite, before any work is done."""
     from bayesgmm.errors import ModelError
 
-    given = [path for path in paths if path is not None]
+    given = [path for path in (*paths, table) if path is not None]
     for path in given:
         if path.is_dir() or not path.parent.is_dir():
             raise ModelError(f"{str(path)!r} cannot be written: it is a folder, or its folder does not exist")
@@ -52,7 +52,6 @@ def check_free(force: bool, *paths: Path | None) -> None:
             raise ModelError(f"{str(path)!r} exists; give another name, or --force to overwrite it")
     if len({path.resolve() for path in given}) < len(given):
         raise ModelError(f"two files to write are both {str(given[0])!r}; give each a name of its own")
-    table = paths[-1]
     if table is not None and table.suffix not in (".csv", ".parquet"):
         raise ModelError(f"--memberships has to end in .csv or .parquet, got {str(table)!r}")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import bayesgmm as bg
 from benchmarks.clock import ONE_THREAD, cpu_seconds, in_fresh_process, interleaved, medians
-from benchmarks.em_iteration import CONTENDERS, SHORT, problem
+from benchmarks.em_iteration import CONTENDERS, SHORT, contenders_here, problem
 from benchmarks.report import Table, installed
 
 #: Wall seconds within which a posterior should have converged in a fresh process, compiled code cached.
@@ -105,7 +105,7 @@ def _of_sklearn(data: np.ndarray, k: int) -> dict[str, Callable[[], Any]]:
 
 def scaling(quick: bool) -> Table:
     """Time an EM iteration as rows, features or components grow."""
-    present = {name: run for name, (package, run) in CONTENDERS.items() if package is None or installed(package)}
+    present, notes = contenders_here()
     rows = []
     for grows, sizes in GROWTH.items():
         for n, d, k in sizes:
@@ -121,7 +121,9 @@ def scaling(quick: bool) -> Table:
             rows.append(
                 {"what": grows, "n": len(x), "d": d, "k": k, **{f"{c}_ms": each.get(f"{c}_ms") for c in CONTENDERS}}
             )
-    return Table("scaling", "One EM iteration as one of n, d and k grows: marginal CPU milliseconds, one thread", rows)
+    return Table(
+        "scaling", "One EM iteration as one of n, d and k grows: marginal CPU milliseconds, one thread", rows, notes
+    )
 
 
 def _marginal(run: Callable[[int], Any], more: int) -> float:

@@ -38,12 +38,7 @@ SAME = 1e-9
 
 def table(quick: bool) -> Table:
     """Time an iteration of every contender for every size of data."""
-    present = {name: run for name, (package, run) in CONTENDERS.items() if package is None or installed(package)}
-    notes = [
-        f"{name} is skipped: {package} is not installed"
-        for name, (package, _) in CONTENDERS.items()
-        if name not in present
-    ]
+    present, notes = contenders_here()
     rows = [
         _row((n // 10 if quick else n, d, k), targets, more, 3 if quick else 5, present)
         for (n, d, k), targets, more in CASES
@@ -238,6 +233,13 @@ CONTENDERS = {
     "jax": ("jax", of_jax),
     "pomegranate": ("pomegranate", of_pomegranate),
 }
+
+
+def contenders_here() -> tuple[dict[str, Any], list[str]]:
+    """Return the contenders that are installed, and what is said of those that are not."""
+    present = {name: run for name, (package, run) in CONTENDERS.items() if package is None or installed(package)}
+    missing = {name: package for name, (package, _) in CONTENDERS.items() if name not in present}
+    return present, [f"{name} is skipped: {package} is not installed" for name, package in missing.items()]
 
 
 def refuse_disagreement(log_likelihoods: dict[str, float], what: Any, same: float = SAME) -> None:

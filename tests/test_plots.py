@@ -89,10 +89,11 @@ def test_intervals_are_drawn_where_there_are_some(two, point):
 
 def test_curves_are_the_density(one_feature):
     """The black line is the density that the result gives, between rows of the grid."""
-    from bayesgmm.plots.shape import in_units, marginal
+    from bayesgmm.memberships import thinned
+    from bayesgmm.plots.shape import marginal
 
     grid = np.array([[55.0], [80.0]])
-    drawn = marginal(in_units(one_feature, 2000), 0, grid[:, 0]).sum(axis=1).mean(axis=0)
+    drawn = marginal(thinned(one_feature.draws()), 0, grid[:, 0]).sum(axis=1).mean(axis=0)
     assert np.allclose(np.log(drawn), one_feature.log_density(grid), atol=0.02)
 
 

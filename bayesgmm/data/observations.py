@@ -85,8 +85,7 @@ class Rows:
 
     def standing_for_all(self, rows: int, rng: np.random.Generator) -> Observations:
         """Return a `subsample` whose weights sum to those of all rows."""
-        sample = self.subsample(rows, rng)
-        return replace(sample, sample_weight=sample.sample_weight * (self.total_weight / sample.total_weight))
+        return self.subsample(rows, rng).weighing(self.total_weight)
 
     def counted(self) -> Self:
         """Return the rows of positive weight."""
@@ -254,6 +253,10 @@ class Observations(Rows):
         for part in parts:
             digest.update(np.ascontiguousarray(part))
         return digest.hexdigest()
+
+    def weighing(self, total: float) -> Self:
+        """Return the same rows with weights that are multiplied so as to sum to ``total``."""
+        return replace(self, sample_weight=self.sample_weight * (total / self.total_weight))
 
     def rows(self, start: int, stop: int) -> Self:
         """Return rows ``start ... stop``, without a copy."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError
@@ -16,11 +18,10 @@ from bayesgmm.memberships import thinned
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.plots.canvas import INK, colour, mixed
 from bayesgmm.plots.membership import sampled_rows
-from bayesgmm.plots.shape import POINTS, chosen, ellipse, in_units, marginal
+from bayesgmm.plots.shape import around, chosen, ellipse, marginal
 from bayesgmm.schema import dataset, parameters_of
 
 if TYPE_CHECKING:
-    from bayesgmm.data import Observations
     from bayesgmm.result import MixtureResult
 
 #: Frames of an animation, rows in it, and milliseconds for which each frame stays.
@@ -61,8 +62,7 @@ def animate_em(
     run = fit(data, result.model, engine=EM(trace="parameters", n_init=1), start=start, seed=seed)
     path = parameters_of(dataset(run.tree, "trace"))
     steps = _spaced(len(path.weights))
-    titles = [f"iteration {step}" for step in steps]
-    return _animated(result, path[steps], titles, features, to)
+    return _shown(Film.of(result, path[steps], [f"iteration {step}" for step in steps], features), to)
 
 
 def animate_posterior(result: MixtureResult, *, features: Any = None, to: str | os.PathLike[str] | None = None) -> Any:
@@ -87,8 +87,8 @@ def animate_posterior(result: MixtureResult, *, features: Any = None, to: str | 
     DataError
         If there are no such features.
     """
-    draws = thinned(in_units(result, MOST_FRAMES), MOST_FRAMES)
-    return _animated(result, draws, [f"draw {at}" for at in range(len(draws.weights))], features, to)
+    draws = thinned(result.draws(), MOST_FRAMES)
+    return _shown(Film.of(result, draws, [f"draw {at}" for at in range(len(draws.weights))], features), to)
 
 
 def _spaced(number: int) -> np.ndarray:
@@ -98,106 +98,136 @@ def _spaced(number: int) -> np.ndarray:
     return np.unique(np.geomspace(1, number, MOST_FRAMES).round().astype(int)) - 1
 
 
-def _animated(result: MixtureResult, path: MixtureParameters, titles: list[str], features: Any, to: Any) -> Any:
-    wanted = features if features is not None else list(result.data.features[:2])
-    at = chosen(result, wanted)
-    if len(at) > 2:
-        raise DataError(f"an animation shows one feature or two, got {wanted}")
-    rows, _ = sampled_rows(result, None, MOST_POINTS)
-    frames = [_frame(result, path[step], rows, at) for step in range(len(path.weights))]
-    figure = _plotly(frames, titles, [result.data.features[j] for j in at], rows.values[:, at])
-    if to is not None:
-        _write(figure, frames, titles, [result.data.features[j] for j in at], rows.values[:, at], Path(to))
-    return figure
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """What moves, for whoever draws it.
 
+    Attributes
+    ----------
+    lines : list of list of array (point, 2)
+        Of each frame, a line for each group.
+    colours : list of list of str
+        Of each frame, those of the rows.
+    titles : list of str
+        Of each frame.
+    points : array (n, 2)
+        The rows; at height 0 where one feature is seen.
+    names : tuple of two str
+        Of the axes.
+    limits : two pairs of float
+        Ends of the axes.
+    """
 
-def _frame(result: MixtureResult, point: MixtureParameters, rows: Observations, at: list[int]) -> dict[str, Any]:
-    """Return what is seen of one mixture: a line for each group, and the rows in the colours of their memberships."""
-    data = result.data
-    r = responsibilities(point.moved(data.origin, data.unit), rows, result.model.covariance_type)
-    k = len(point.weights)
-    if len(at) == 2:
-        lines = [ellipse(point.means[c], point.covariances[c], at[0], at[1], 0.9) for c in range(k)]
-        y = rows.values[:, at[1]]
-    else:
+    lines: list[list[Float[np.ndarray, "point 2"]]]
+    colours: list[list[str]]
+    titles: list[str]
+    points: Float[np.ndarray, "n 2"]
+    names: tuple[str, str]
+    limits: tuple[tuple[float, float], tuple[float, float]]
+
+    @classmethod
+    def of(cls, result: MixtureResult, path: MixtureParameters, titles: list[str], features: Any) -> Film:
+        """Take a frame at each point of a path."""
+        names = result.data.features
+        at = chosen(result, names[:2] if features is None else features)
+        if len(at) > 2:
+            raise DataError(f"an animation shows one feature or two, got {features}")
+        rows, _ = sampled_rows(result, None, MOST_POINTS)
+        seen, kind = path.moved(rows.origin, rows.unit), result.model.covariance_type
+        colours = [mixed(responsibilities(seen[step], rows, kind).T) for step in range(len(titles))]
         x = rows.values[:, at[0]]
-        grid = np.linspace(x.min() - 0.1 * np.ptp(x), x.max() + 0.1 * np.ptp(x), POINTS)
-        each = marginal(point.reshaped((1,)), at[0], grid)[0]
-        lines = [np.stack([grid, density], axis=1) for density in each]
-        y = np.zeros(len(x))
-    return {"lines": lines, "x": rows.values[:, at[0]], "y": y, "colours": mixed(r.T)}
+        if len(at) == 2:
+            lines = [
+                [
+                    ellipse(mean, covariance, at[0], at[1], 0.9)
+                    for mean, covariance in zip(*point.arrays[1:], strict=True)
+                ]
+                for point in map(path.__getitem__, range(len(titles)))
+            ]
+            points = rows.values[:, at]
+            height = _widened(points[:, 1])
+        else:
+            grid = around(x)
+            lines = [[np.stack([grid, each], axis=1) for each in groups] for groups in marginal(path, at[0], grid)]
+            points = np.stack([x, np.zeros(len(x))], axis=1)
+            top = float(np.quantile([line[:, 1].max() for frame in lines for line in frame], 0.99))
+            height = -0.03 * top, 1.1 * top
+        axes = names[at[0]], names[at[1]] if len(at) == 2 else "density"
+        return cls(lines, colours, titles, points, axes, (_widened(x), height))
 
+    def plotly(self) -> Any:
+        """Return the film as a figure with a play button and a slider."""
+        from plotly import graph_objects as go
 
-def _plotly(frames: list[dict[str, Any]], titles: list[str], names: list[str], seen: np.ndarray) -> Any:
-    from plotly import graph_objects as go
+        def traces(at: int) -> list[Any]:
+            marker = {"color": self.colours[at], "size": 7, "line": {"width": 0.4, "color": INK}}
+            x, y = self.points.T
+            rows = go.Scatter(x=x, y=y, mode="markers", marker=marker, name="rows", showlegend=False)
+            style = [{"color": colour(c), "width": 3} for c in range(len(self.lines[at]))]
+            lines = [
+                go.Scatter(x=line[:, 0], y=line[:, 1], mode="lines", line=style[c], name=f"group {c}")
+                for c, line in enumerate(self.lines[at])
+            ]
+            return [rows, *lines]
 
-    def traces(frame: dict[str, Any]) -> list[Any]:
-        marker = {"color": frame["colours"], "size": 7, "line": {"width": 0.4, "color": INK}}
-        rows = go.Scatter(x=frame["x"], y=frame["y"], mode="markers", marker=marker, name="rows", showlegend=False)
-        lines = [
-            go.Scatter(
-                x=line[:, 0], y=line[:, 1], mode="lines", line={"color": colour(c), "width": 3}, name=f"group {c}"
-            )
-            for c, line in enumerate(frame["lines"])
+        frames = [go.Frame(data=traces(i), name=str(i), layout={"title": title}) for i, title in enumerate(self.titles)]
+        play = {
+            "frame": {"duration": MILLISECONDS, "redraw": False}, "transition": {"duration": 0}, "fromcurrent": True
+        }  # fmt: skip
+        still = {"frame": {"duration": 0, "redraw": False}, "mode": "immediate"}
+        buttons = [
+            {"label": "Play", "method": "animate", "args": [None, play]},
+            {"label": "Pause", "method": "animate", "args": [[None], still]},
         ]
-        return [rows, *lines]
+        steps = [{"label": t, "method": "animate", "args": [[str(i)], still]} for i, t in enumerate(self.titles)]
+        figure = go.Figure(data=traces(0), frames=frames)
+        return figure.update_layout(
+            template="plotly_white",
+            title=self.titles[0],
+            xaxis={"title": self.names[0], "range": self.limits[0]},
+            yaxis={"title": self.names[1], "range": self.limits[1]},
+            updatemenus=[{"type": "buttons", "buttons": buttons, "direction": "left", "x": 0, "y": 1.18}],
+            sliders=[{"steps": steps, "currentvalue": {"visible": False}, "pad": {"t": 45}}],
+        )
 
-    figure = go.Figure(
-        data=traces(frames[0]),
-        frames=[go.Frame(data=traces(f), name=str(i), layout={"title": titles[i]}) for i, f in enumerate(frames)],
-    )
-    play = {"frame": {"duration": MILLISECONDS, "redraw": False}, "transition": {"duration": 0}, "fromcurrent": True}
-    still = {"frame": {"duration": 0, "redraw": False}, "mode": "immediate"}
-    buttons = [
-        {"label": "Play", "method": "animate", "args": [None, play]},
-        {"label": "Pause", "method": "animate", "args": [[None], still]},
-    ]
-    steps = [{"label": t, "method": "animate", "args": [[str(i)], still]} for i, t in enumerate(titles)]
-    x, y = _limits(frames, seen)
-    figure.update_layout(
-        template="plotly_white",
-        title=titles[0],
-        xaxis={"title": names[0], "range": x},
-        yaxis={"title": names[1] if len(names) == 2 else "density", "range": y},
-        updatemenus=[{"type": "buttons", "buttons": buttons, "direction": "left", "x": 0, "y": 1.18}],
-        sliders=[{"steps": steps, "currentvalue": {"visible": False}, "pad": {"t": 45}}],
-    )
+    def write(self, to: Path) -> None:
+        """Write the film by Matplotlib."""
+        from matplotlib.animation import FuncAnimation
+        from matplotlib.figure import Figure
+
+        drawn = Figure(figsize=(6, 4.2), layout="constrained")
+        axes: Any = drawn.subplots()
+
+        def show(at: int) -> list[Any]:
+            axes.clear()
+            axes.scatter(*self.points.T, c=self.colours[at], s=18, edgecolors=INK, linewidths=0.3)
+            for c, line in enumerate(self.lines[at]):
+                axes.plot(line[:, 0], line[:, 1], color=colour(c), linewidth=2.5)
+            x, y = self.limits
+            axes.set(xlim=x, ylim=y, title=self.titles[at], xlabel=self.names[0], ylabel=self.names[1])
+            return []
+
+        number = len(self.titles)
+        moving = FuncAnimation(drawn, show, frames=number, interval=MILLISECONDS)  # pyright: ignore[reportArgumentType]
+        moving.save(to, writer="pillow" if to.suffix == ".gif" else "ffmpeg", dpi=90)
+
+
+def _widened(x: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return ends of an axis a little beyond the values."""
+    margin = 0.12 * np.ptp(x)
+    return float(x.min() - margin), float(x.max() + margin)
+
+
+def _shown(film: Film, to: str | os.PathLike[str] | None) -> Any:
+    """Return the figure, and write the film as well: HTML by Plotly, others by Matplotlib."""
+    figure = film.plotly()
+    if to is None:
+        return figure
+    path = Path(to)
+    if path.suffix == ".html":
+        figure.write_html(path, include_plotlyjs=True, auto_play=False)
+    elif path.suffix in (".gif", ".mp4"):
+        film.write(path)
+    else:
+        raise DataError(f"an animation is written to .html, .gif or .mp4, got {str(path)!r}")
     return figure
-
-
-def _limits(frames: list[dict[str, Any]], seen: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the ranges of the axes: the rows', or from 0 to the highest density."""
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    margin = 0.12 * (high - low)
-    x = float(low[0] - margin[0]), float(high[0] + margin[0])
-    if seen.shape[1] == 2:
-        return x, (float(low[1] - margin[1]), float(high[1] + margin[1]))
-    top = np.quantile([line[:, 1].max() for frame in frames for line in frame["lines"]], 0.99)
-    return x, (-0.03 * float(top), 1.1 * float(top))
-
-
-def _write(figure: Any, frames: list[dict[str, Any]], titles: list[str], names: list[str], seen: Any, to: Path) -> None:
-    """Write the animation: HTML by Plotly, films by Matplotlib."""
-    if to.suffix == ".html":
-        figure.write_html(to, include_plotlyjs=True, auto_play=False)
-        return
-    if to.suffix not in (".gif", ".mp4"):
-        raise DataError(f"an animation is written to .html, .gif or .mp4, got {str(to)!r}")
-    from matplotlib.animation import FuncAnimation
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(6, 4.2), layout="constrained")
-    axes: Any = drawn.subplots()
-    x, y = _limits(frames, seen)
-
-    def show(at: int) -> list[Any]:
-        axes.clear()
-        frame = frames[at]
-        axes.scatter(frame["x"], frame["y"], c=frame["colours"], s=18, edgecolors=INK, linewidths=0.3)
-        for c, line in enumerate(frame["lines"]):
-            axes.plot(line[:, 0], line[:, 1], color=colour(c), linewidth=2.5)
-        axes.set(xlim=x, ylim=y, title=titles[at], xlabel=names[0], ylabel=names[1] if len(names) == 2 else "density")
-        return []
-
-    moving = FuncAnimation(drawn, show, frames=len(frames), interval=MILLISECONDS)  # pyright: ignore[reportArgumentType]
-    moving.save(to, writer="pillow" if to.suffix == ".gif" else "ffmpeg", dpi=90)

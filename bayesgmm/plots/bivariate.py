@@ -6,7 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from bayesgmm.storage import write_whole
+from bayesgmm.storage import write_text
 
 
 def bivariate(path: str | os.PathLike[str]) -> Path:
@@ -32,10 +32,4 @@ def bivariate(path: str | os.PathLike[str]) -> Path:
     from plotly.offline import get_plotlyjs
 
     template = files("bayesgmm.plots").joinpath("bivariate.html").read_text(encoding="utf-8")
-    page = template.replace("/*plotly*/", get_plotlyjs())
-
-    def write(temporary: str) -> None:
-        Path(temporary).write_text(page, encoding="utf-8")
-
-    write_whole(path, write)
-    return Path(path)
+    return write_text(path, template.replace("/*plotly*/", get_plotlyjs()))

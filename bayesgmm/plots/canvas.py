@@ -16,7 +16,7 @@ type Backend = Literal["matplotlib", "plotly", "none"]
 
 #: Okabe & Ito's colours, told apart by the colour-blind; their greys differ, too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255")
-INK, FAINT = "#222222", "#888888"
+INK = "#222222"
 #: Markers and dashes that tell components apart in black and white.
 MARKERS = {
     "matplotlib": "osD^vPX*",
@@ -86,6 +86,16 @@ class Panel:
             chosen["zorder"] = 3  # Above points, as Plotly draws it.
         self._draw.line(np.asarray(x), np.asarray(y), self.target, **{**chosen, **style})
 
+    def lines(self, x: Any, y: Any, component: int | None = None, **style: Any) -> None:
+        """Draw several lines (line, point) as one with gaps, for hundreds of lines make a figure slow."""
+        gap = np.full((len(x), 1), np.nan)
+        self.line(np.hstack([x, gap]).ravel(), np.hstack([y, gap]).ravel(), component, **style)
+
+    def connected(self, x: Any, y: Any, component: int | None = None) -> None:
+        """Draw points and the line through them."""
+        self.line(x, y, component)
+        self.points(x, y, component)
+
     def points(self, x: Any, y: Any, component: int | None = None, **style: Any) -> None:
         """Draw points, in the colour and marker of a component."""
         chosen: dict[str, Any] = {"size": 22, "width": 0.3}
@@ -109,10 +119,6 @@ class Panel:
         x = np.repeat(np.asarray(edges), 2)[1:-1]
         y = np.repeat(np.asarray(heights), 2)
         self.band(x, np.zeros_like(y), y, component, alpha)
-
-    def text(self, x: float, y: float, words: str, **style: Any) -> None:
-        """Write at a place."""
-        self._draw.text(x, y, words, self.target, **{"color": INK, "size": 11, **style})
 
     def image(self, values: Float[np.ndarray, "n n"], low: float, high: float) -> None:
         """Draw a matrix as shades, its first row on top."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.errors import ModelError
-from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas
+from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, colour
 from bayesgmm.schema import dataset
 
 if TYPE_CHECKING:
@@ -44,13 +44,11 @@ def em_trace(result: MixtureResult, *, backend: Backend | None = None) -> Any:
     canvas = Canvas.of(1, 2, backend)
     what = "log-likelihood" if result.model.is_flat else "log posterior"
     at = np.arange(len(values))
-    canvas.panels[0].line(at, values)
-    canvas.panels[0].points(at, values)
+    canvas.panels[0].connected(at, values)
     canvas.panels[0].labels("EM", "iteration", f"{what} (nats)")
     # Gains that rounding has eaten have no logarithm.
     gains = np.where(np.diff(values) > 0, np.diff(values), np.nan)
-    canvas.panels[1].line(at[1:], np.log10(gains))
-    canvas.panels[1].points(at[1:], np.log10(gains))
+    canvas.panels[1].connected(at[1:], np.log10(gains))
     canvas.panels[1].labels("Each iteration gains", "iteration", f"log10 of gain in {what}")
     return canvas.collection
 
@@ -74,20 +72,16 @@ def comparison(compared: Comparison, *, backend: Backend | None = None) -> Any:
     rows = compared.memberships
     rows = rows.iloc[:: max(1, len(rows) // MOST_ROWS)]
     x, y = rows["point"].to_numpy(), rows["posterior"].to_numpy()
-    gaps = np.full(len(x), np.nan)
-    ends = np.stack([rows["lower"], rows["upper"], gaps], axis=1).ravel()
     left.line([0, 1], [0, 1], width=1)
-    left.line(np.repeat(x, 3), ends, width=0.5, alpha=0.5, color="#0072B2")
+    left.lines(np.stack([x, x], axis=1), rows[["lower", "upper"]].to_numpy(), width=0.5, alpha=0.5, color=colour(0))
     left.points(x, y, 0)
     left.labels("Memberships", "EM", "posterior mean and interval")
     found = compared.parameters.iloc[:MOST_PARAMETERS][::-1]
     at = np.arange(len(found))
     middle, half = found["mean"].to_numpy(), (found["upper"] - found["lower"]).to_numpy() / 2
     scale = np.where(half > 0, half, 1.0)
-    ends = np.stack(
-        [(found["lower"] - middle) / scale, (found["upper"] - middle) / scale, np.full(len(at), np.nan)], axis=1
-    )
-    right.line(ends.ravel(), np.repeat(at, 3), width=1.5, color="#0072B2")
+    ends = (found[["lower", "upper"]].to_numpy() - middle[:, None]) / scale[:, None]
+    right.lines(ends, np.stack([at, at], axis=1), color=colour(0))
     right.points(np.zeros(len(at)), at, 0)
     right.points((found["point"].to_numpy() - middle) / scale, at, 1)
     right.y_ticks(at, [str(name) for name in found.index])
@@ -115,7 +109,6 @@ def calibration(calibrated: Calibration, *, backend: Backend | None = None) -> A
         found = calibrated.reliability.loc[name]
         panel.line([0, 1], [0, 1], width=1)
         said, happened = (found[column].to_numpy() for column in found.columns[:2])
-        panel.line(said, happened, number)
-        panel.points(said, happened, number)
+        panel.connected(said, happened, number)
         panel.labels(str(name), "membership said", "share that happened")
     return canvas.collection

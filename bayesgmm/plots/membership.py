@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesgmm.data import Observations, rows_of
+from bayesgmm.data import Observations
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.estep import responsibilities
-from bayesgmm.memberships import memberships as soft
 from bayesgmm.memberships import thinned
-from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, mixed
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, colour, mixed
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesgmm.result import MixtureResult
 
 #: Rows of a heat map, and draws that it averages.
@@ -25,22 +22,10 @@ MOST_PAIRED, MOST_DRAWS = 300, 200
 
 def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tuple[Observations, str]:
     """Return at most so many rows, as seen, and what the title has to say of that."""
-    fitted = result.data
-    rows = fitted if data is None else rows_of(data).matching(fitted.features).in_units(fitted.origin, fitted.unit)
+    rows = result.data if data is None else result.as_seen(data)
     number = result.n_rows if data is None else len(rows)
     drawn = rows.subsample(most, np.random.default_rng(0))
     return drawn, f" ({len(drawn):,} of {number:,} rows)" if number > len(drawn) else ""
-
-
-def _of_rows(result: MixtureResult, rows: Observations, ci_prob: float) -> xr.Dataset:
-    """Return the memberships of rows that were sampled already."""
-    return soft(draws_of(result), rows, result.model.covariance_type, ci_prob)
-
-
-def draws_of(result: MixtureResult) -> Any:
-    """Return the relabelled draws in the coordinates of the fit."""
-    data = result.data
-    return parameters_of(dataset(result.relabelled().tree, "posterior")).moved(data.origin, data.unit)
 
 
 def memberships(
@@ -64,7 +49,7 @@ def memberships(
     arviz_plots.PlotCollection
     """
     rows, said = sampled_rows(result, data)
-    found = _of_rows(result, rows, ci_prob)
+    found = result.memberships(rows, ci_prob=ci_prob)
     k = found.sizes["component"]
     canvas = Canvas.of(1, k, backend)
     for c, panel in enumerate(canvas.panels):
@@ -73,15 +58,11 @@ def memberships(
         at = np.arange(len(order))
         if not result.is_point:
             panel.band(at, one["lower"].values[order], one["upper"].values[order], c, alpha=0.35)
-        panel.line(at, one["probability"].values[order], c, width=2, linestyle=_solid(canvas.backend))
+        panel.line(at, one["probability"].values[order], color=colour(c), width=2)
         panel.limits(y=(-0.02, 1.02))
         share = "" if result.is_point else f", {100 * ci_prob:.0f} % intervals"
         panel.labels(f"group {c}{share}{said if c == 0 else ''}", "rows, sorted", "membership")
     return canvas.collection
-
-
-def _solid(backend: str) -> str:
-    return "solid" if backend == "plotly" else "-"
 
 
 def membership(result: MixtureResult, row: Any, *, data: Any = None, backend: Backend | None = None) -> Any:
@@ -111,13 +92,11 @@ def membership(result: MixtureResult, row: Any, *, data: Any = None, backend: Ba
     """
     if result.is_point:
         raise ModelError("a point estimate has one membership, without a distribution; fit with draws")
-    fitted = result.data
-    rows: Any = fitted if data is None else rows_of(data).matching(fitted.features)
+    rows: Any = result.data if data is None else result.as_seen(data)
     at = np.flatnonzero(np.asarray(rows.index) == row)
     if at.size == 0:
         raise DataError(f"no row is called {row!r}; the first are {list(rows.index[:3])}")
-    one = rows.in_units(fitted.origin, fitted.unit).taken(at[:1])
-    values = responsibilities(draws_of(result), one, result.model.covariance_type)[..., 0]
+    values = responsibilities(result.draws_as_seen(), rows.taken(at[:1]), result.model.covariance_type)[..., 0]
     k = values.shape[-1]
     canvas = Canvas.of(1, k, backend)
     for c, panel in enumerate(canvas.panels):
@@ -147,7 +126,7 @@ def entropy(result: MixtureResult, *, data: Any = None, backend: Backend | None 
     arviz_plots.PlotCollection
     """
     rows, said = sampled_rows(result, data)
-    found = _of_rows(result, rows, 0.9)
+    found = result.memberships(rows)
     k = found.sizes["component"]
     canvas = Canvas.of(1, 1, backend, k, width=5.4)
     for c in range(k):
@@ -176,7 +155,7 @@ def coclustering(result: MixtureResult, *, data: Any = None, backend: Backend | 
     arviz_plots.PlotCollection
     """
     rows, said = sampled_rows(result, data, MOST_PAIRED)
-    draws = thinned(draws_of(result), MOST_DRAWS)
+    draws = thinned(result.draws_as_seen(), MOST_DRAWS)
     together = np.zeros((len(rows), len(rows)))
     total = np.zeros((len(rows), draws.n_components))
     for at in range(len(draws.weights)):
@@ -191,10 +170,27 @@ def coclustering(result: MixtureResult, *, data: Any = None, backend: Backend | 
     return canvas.collection
 
 
-def row_colours(result: MixtureResult, rows: Observations) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the colour, certainty and label of rows: opacity is certainty."""
-    found = _of_rows(result, rows, 0.9)
-    probability = found["probability"].values
-    k = probability.shape[1]
-    certainty = 1 - found["entropy"].values / np.log(max(k, 2))
-    return mixed(probability), 0.25 + 0.65 * np.clip(certainty, 0, 1), found["label"].values
+@dataclass(frozen=True, slots=True, eq=False)
+class Coloured:
+    """How rows are drawn.
+
+    Attributes
+    ----------
+    colours : list of str
+        Mixed from those of the groups, by membership.
+    opacity : array (n,)
+        Their certainty.
+    label : int array (n,)
+        Most probable groups.
+    """
+
+    colours: list[str]
+    opacity: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def of(cls, result: MixtureResult, rows: Observations) -> Coloured:
+        """Colour rows by their memberships."""
+        found = result.memberships(rows)
+        certainty = 1 - found["entropy"].values / np.log(max(found.sizes["component"], 2))
+        return cls(mixed(found["probability"].values), 0.25 + 0.65 * np.clip(certainty, 0, 1), found["label"].values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from bayesgmm.errors import DataError
 from bayesgmm.memberships import thinned
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.plots.canvas import Backend, Canvas, Panel
-from bayesgmm.plots.membership import row_colours, sampled_rows
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.plots.membership import Coloured, sampled_rows
 
 if TYPE_CHECKING:
+    from bayesgmm.data import Observations
     from bayesgmm.result import MixtureResult
 
 #: Draws of which curves and ellipses are shown, and points of a curve.
@@ -26,9 +27,35 @@ FEW_ROWS = 500
 MOST_FEATURES = 6
 
 
-def in_units(result: MixtureResult, most: int) -> MixtureParameters:
-    """Return at most so many relabelled draws, in data units."""
-    return thinned(parameters_of(dataset(result.relabelled().tree, "posterior")), most)
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What figures of one result draw, computed once for all panels.
+
+    Attributes
+    ----------
+    rows : Observations
+        A sample, if there are many.
+    said : str
+        What a title has to say of that.
+    draws : MixtureParameters
+        Relabelled, in data units: grid (draw,).
+    is_point : bool
+        Whether the only draw is a point estimate.
+    ci_prob : float
+        Probability inside bands, and share of a group's rows inside its ellipse.
+    """
+
+    rows: Observations
+    said: str
+    draws: MixtureParameters
+    is_point: bool
+    ci_prob: float
+
+    @classmethod
+    def of(cls, result: MixtureResult, data: Any, ci_prob: float) -> Shown:
+        """Sample rows and draws."""
+        rows, said = sampled_rows(result, data)
+        return cls(rows, said, thinned(result.draws(), MOST_CURVES), result.is_point, ci_prob)
 
 
 def chosen(result: MixtureResult, features: Any, number: int | None = None) -> list[int]:
@@ -76,36 +103,38 @@ def density(
     arviz_plots.PlotCollection
     """
     at = chosen(result, features)[:MOST_FEATURES]
+    shown = Shown.of(result, None, ci_prob)
     canvas = Canvas.of(1, len(at), backend, result.model.n_components)
     for j, panel in zip(at, canvas.panels, strict=True):
-        draw_density(panel, result, j, ci_prob)
+        draw_density(panel, shown, j)
     canvas.legend()
     return canvas.collection
 
 
-def draw_density(panel: Panel, result: MixtureResult, j: int, ci_prob: float) -> None:
+def draw_density(panel: Panel, shown: Shown, j: int) -> None:
     """Draw one feature's density."""
-    rows, said = sampled_rows(result, None)
-    x = rows.values[:, j]
-    name = result.data.features[j]
+    x, name = shown.rows.values[:, j], shown.rows.features[j]
     bins = np.histogram_bin_edges(x, "auto" if len(x) < 500 else 60)
-    heights, edges = np.histogram(x, bins, weights=rows.sample_weight, density=True)
+    heights, edges = np.histogram(x, bins, weights=shown.rows.sample_weight, density=True)
     panel.bars(edges, heights, None, alpha=0.12)
-    margin = 0.1 * np.ptp(x)
-    grid = np.linspace(x.min() - margin, x.max() + margin, POINTS)
-    each = marginal(in_units(result, MOST_CURVES), j, grid)
+    grid = around(x)
+    each = marginal(shown.draws, j, grid)
     whole = each.sum(axis=1)
-    if not result.is_point:
-        tail = (1 - ci_prob) / 2
-        low, high = np.quantile(whole, [tail, 1 - tail], axis=0)
-        panel.band(grid, low, high)
-        for c in range(each.shape[1]):
-            low, high = np.quantile(each[:, c], [tail, 1 - tail], axis=0)
+    if not shown.is_point:
+        tail = (1 - shown.ci_prob) / 2
+        for c, density in ((None, whole), *((c, each[:, c]) for c in range(each.shape[1]))):
+            low, high = np.quantile(density, [tail, 1 - tail], axis=0)
             panel.band(grid, low, high, c)
     panel.line(grid, whole.mean(axis=0), width=1)
     for c in range(each.shape[1]):
         panel.line(grid, each[:, c].mean(axis=0), c, width=2)
-    panel.labels(f"{name}{said}", name, "density")
+    panel.labels(f"{name}{shown.said}", name, "density")
+
+
+def around(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " point"]:
+    """Return points of a curve from a little below the least value to a little above the largest."""
+    margin = 0.1 * np.ptp(x)
+    return np.linspace(x.min() - margin, x.max() + margin, POINTS)
 
 
 def marginal(draws: MixtureParameters, j: int, grid: np.ndarray) -> Float[np.ndarray, "draw k point"]:
@@ -150,32 +179,31 @@ def components(
     """
     i, j = chosen(result, features, 2)
     canvas = Canvas.of(1, 1, backend, result.model.n_components, width=5.6)
-    draw_components(canvas.panels[0], result, i, j, data, ci_prob)
+    shown = Shown.of(result, data, ci_prob)
+    draw_components(canvas.panels[0], shown, Coloured.of(result, shown.rows), i, j)
     canvas.legend()
     return canvas.collection
 
 
-def draw_components(panel: Panel, result: MixtureResult, i: int, j: int, data: Any, ci_prob: float) -> None:
+def draw_components(panel: Panel, shown: Shown, coloured: Coloured, i: int, j: int) -> None:
     """Draw the rows and ellipses of two features."""
-    rows, said = sampled_rows(result, data)
-    colours, opacity, label = row_colours(result, rows)
+    rows, draws = shown.rows, thinned(shown.draws, MOST_ELLIPSES)
     size = 22 if len(rows) <= FEW_ROWS else 8
-    for c in range(result.model.n_components):
-        here = np.flatnonzero(label == c)
+    for c in range(draws.n_components):
+        here = np.flatnonzero(coloured.label == c)
         if here.size:
             x, y = rows.values[here, i], rows.values[here, j]
-            panel.points(x, y, c, facecolor=[colours[row] for row in here], alpha=opacity[here], size=size)
-    draws = in_units(result, MOST_ELLIPSES)
-    for c in range(result.model.n_components):
-        each = [ellipse(draws.means[s, c], draws.covariances[s, c], i, j, ci_prob) for s in range(len(draws.weights))]
-        if not result.is_point:
-            # One line with gaps, for hundreds of lines make a figure slow.
-            many = np.concatenate([np.vstack([e, np.full((1, 2), np.nan)]) for e in each])
-            panel.line(many[:, 0], many[:, 1], c, width=0.6, alpha=0.45)
-        middle = ellipse(draws.means[:, c].mean(axis=0), draws.covariances[:, c].mean(axis=0), i, j, ci_prob)
+            colours = [coloured.colours[row] for row in here]
+            panel.points(x, y, c, facecolor=colours, alpha=coloured.opacity[here], size=size)
+    for c in range(draws.n_components):
+        means, covariances = draws.means[:, c], draws.covariances[:, c]
+        if not shown.is_point:
+            each = [ellipse(m, v, i, j, shown.ci_prob) for m, v in zip(means, covariances, strict=True)]
+            lines = np.array(each)
+            panel.lines(lines[..., 0], lines[..., 1], c, width=0.6, alpha=0.45)
+        middle = ellipse(means.mean(axis=0), covariances.mean(axis=0), i, j, shown.ci_prob)
         panel.line(middle[:, 0], middle[:, 1], c, width=2.2)
-    names = result.data.features
-    panel.labels(f"{100 * ci_prob:.0f} % of each group{said}", names[i], names[j])
+    panel.labels(f"{100 * shown.ci_prob:.0f} % of each group{shown.said}", rows.features[i], rows.features[j])
 
 
 def ellipse(
@@ -214,14 +242,15 @@ def pairs(result: MixtureResult, *, features: Any = None, ci_prob: float = 0.9, 
     at = chosen(result, features)[:MOST_FEATURES]
     if len(at) < 2:
         raise DataError("a pairs plot needs at least two features; use plots.density")
-    names = result.data.features
+    shown = Shown.of(result, None, ci_prob)
+    coloured, names = Coloured.of(result, shown.rows), shown.rows.features
     canvas = Canvas.of(len(at), len(at), backend, result.model.n_components, width=3.8)
     for number, panel in enumerate(canvas.panels):
         row, column = divmod(number, len(at))
         if row == column:
-            draw_density(panel, result, at[row], ci_prob)
+            draw_density(panel, shown, at[row])
         elif column < row:
-            draw_components(panel, result, at[column], at[row], None, ci_prob)
+            draw_components(panel, shown, coloured, at[column], at[row])
             panel.labels("", names[at[column]], names[at[row]])
         else:
             panel.off()

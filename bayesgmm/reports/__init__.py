@@ -14,10 +14,9 @@ import numpy as np
 from bayesgmm import plots
 from bayesgmm.compare import compare
 from bayesgmm.errors import ModelError
-from bayesgmm.memberships import memberships
 from bayesgmm.model import MixtureModel
-from bayesgmm.plots.membership import draws_of, sampled_rows
-from bayesgmm.storage import write_whole
+from bayesgmm.plots.membership import sampled_rows
+from bayesgmm.storage import write_text
 from bayesgmm.tables import memberships_frame
 from bayesgmm.text import headline, shown_summary, verdict
 
@@ -102,13 +101,7 @@ def report(
     >>> bg.report(result, pathlib.Path(tempfile.mkdtemp()) / "report.html").name
     'report.html'
     """
-    page = _page(result, point, title)
-
-    def write(temporary: str) -> None:
-        Path(temporary).write_text(page, encoding="utf-8")
-
-    write_whole(path, write)
-    return Path(path)
+    return write_text(path, _page(result, point, title))
 
 
 def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str:
@@ -121,6 +114,7 @@ def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str
     template = Environment(loader=PackageLoader("bayesgmm", "reports"), autoescape=True).get_template("report.html")
     rows, _ = sampled_rows(result, None, MOST_TABLED)
     columns, cells, words = _membership_table(result, rows)
+    diagnostics = result.diagnostics()
     contents = ["data", "groups", "memberships", "figures", "diagnostics", "methods", "reproduce"]
     if point is not None:
         contents.insert(5, "comparison")
@@ -140,9 +134,9 @@ def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str
         figures=_figures(result),
         diagnostic_words=_diagnostic_words(result),
         advice=[f"{warning}." for warning in result.warnings],
-        diagnostic_table=_table(result.diagnostics()),
+        diagnostic_table=_table(diagnostics),
         comparison=None if point is None else _comparison(point, result),
-        methods=_methods(result),
+        methods=_methods(result, diagnostics),
         sources=_sources(result),
         code=_code(result),
         versions=_versions(result),
@@ -209,7 +203,7 @@ def _group_sentences(result: MixtureResult) -> list[str]:
 
 def _membership_table(result: MixtureResult, rows: Observations) -> tuple[list[str], list[list[str]], str]:
     """Return headings, cells and a sentence: the rows that are least sure come first."""
-    found = memberships(draws_of(result), rows, result.model.covariance_type, 0.9)
+    found = result.memberships(rows)
     frame = memberships_frame(found)
     order = np.argsort(-found["entropy"].values, kind="stable")
     columns = ["row", *(str(name).replace("_", " ") for name in frame.columns)]
@@ -284,7 +278,7 @@ def _comparison(point: MixtureResult, result: MixtureResult) -> dict[str, Any]:
     return {"words": words, "table": _table(found.parameters.head(MOST_PARAMETERS))}
 
 
-def _methods(result: MixtureResult) -> str:
+def _methods(result: MixtureResult, diagnostics: pd.DataFrame) -> str:
     """Return a paragraph that can go into a paper."""
     model, engine = result.model, type(result.engine).__name__
     prior = "by maximum likelihood" if model.is_flat else (
@@ -302,15 +296,16 @@ def _methods(result: MixtureResult) -> str:
     )
     if result.kind != "posterior":
         return first
-    sizes, found = result.weights.sizes, result.diagnostics()
+    sizes = result.weights.sizes
     cited = {"Gibbs": "Diebolt and Robert, 1994", "NUTS": "Hoffman and Gelman, 2014"}[engine]
     sampler = {"Gibbs": "Gibbs sampling", "NUTS": "the No-U-Turn sampler"}[engine]
     return (
         f"{first} The posterior was sampled by {sampler} ({cited}), {sizes['chain']} chains of {sizes['draw']:,} draws "
         f"started at the modes that EM found. R-hat of label-invariant quantities was at most "
-        f"{found['r_hat'].max():.3f}, bulk effective sample size at least {found['ess_bulk'].min():,.0f} (Vehtari et "
-        "al., 2021). Component labels were aligned draw by draw (Stephens, 2000). Memberships are responsibilities "
-        "averaged over draws, with equal-tailed 90 % credible intervals."
+        f"{diagnostics['r_hat'].max():.3f}, bulk effective sample size at least "
+        f"{diagnostics['ess_bulk'].min():,.0f} (Vehtari et al., 2021). Component labels were aligned draw by draw "
+        "(Stephens, 2000). Memberships are responsibilities averaged over draws, with equal-tailed 90 % credible "
+        "intervals."
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.result import MixtureResult
@@ -59,6 +60,18 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def transform(self, X: Any) -> np.ndarray:
         """Return the memberships, as features for the next step of a pipeline."""
         return self.predict_proba(X)
+
+    def _checked(self, X: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Check rows to fit and their weights, all 1 where there are none."""
+        self._validate_params()  # pyright: ignore[reportAttributeAccessIssue]
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # pyright: ignore[reportArgumentType]
+        weight = _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
+        return np.asarray(rows), np.asarray(weight)
+
+    def _named(self, rows: np.ndarray) -> Any:
+        """Return the rows as a data frame if the columns have names."""
+        named = getattr(self, "feature_names_in_", None)
+        return rows if named is None else pd.DataFrame(rows, columns=named)
 
     def _seen(self, X: Any) -> np.ndarray:
         """Check new rows against the fitted ones."""

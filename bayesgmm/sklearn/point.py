@@ -12,7 +12,6 @@ from jaxtyping import Float
 from sklearn import mixture
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from bayesgmm import covariance as cov
 from bayesgmm.data import Observations
@@ -124,10 +123,8 @@ class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit the mixture and return the most probable component of each row."""
         del y
-        self._validate_params()
-        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # pyright: ignore[reportArgumentType]
-        weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
-        values = np.asarray(rows)[weight > 0]
+        rows, weight = self._checked(X, sample_weight)
+        values = rows[weight > 0]
         if len(values) < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
@@ -135,8 +132,8 @@ class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
             )
         self._check_parameters(values, xp=np)  # pyright: ignore[reportAttributeAccessIssue]
         began = time.perf_counter()
-        named = getattr(self, "feature_names_in_", None)
-        data = _standardised(values, weight[weight > 0], named, self.covariance_type)
+        unit = "common" if self.covariance_type == "spherical" else "feature"
+        data = Observations.of(self._named(values), weight[weight > 0]).standardised(unit)
         goes_on = self.warm_start and hasattr(self, "converged_")
         telling = Telling(self, 1 if goes_on else self.n_init, values)
         best, lower_bound = self._best_climb(values, data, goes_on, telling)
@@ -152,7 +149,7 @@ class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
         result = _result(best, data, self, time.perf_counter() - began)
         self._take(result, result.parameters)
         telling.done()
-        return result.predict(np.asarray(rows))
+        return result.predict(rows)
 
     def _best_climb(
         self, values: np.ndarray, data: Observations, goes_on: bool, telling: Telling
@@ -231,14 +228,6 @@ def updated(stats: SufficientStatistics, kind: CovarianceType, ridge: Float[np.n
     except np.linalg.LinAlgError as error:
         raise ValueError(ILL_DEFINED) from error
     return MixtureParameters(counts / counts.sum(), stats.about + shift, covariances)
-
-
-def _standardised(values: np.ndarray, weight: np.ndarray, named: Any, kind: str) -> Observations:
-    """Return the rows in the coordinates of the fit."""
-    import pandas as pd
-
-    rows: Any = values if named is None else pd.DataFrame(values, columns=named)
-    return Observations.of(rows, weight).standardised("common" if kind == "spherical" else "feature")
 
 
 def _result(climb: Climb, data: Observations, fitted: GaussianMixture, seconds: float) -> MixtureResult:

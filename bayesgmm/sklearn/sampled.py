@@ -9,7 +9,6 @@ import numpy as np
 from sklearn import mixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from bayesgmm.fitting import fit
 from bayesgmm.gibbs import Gibbs
@@ -17,7 +16,6 @@ from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior
-from bayesgmm.schema import dataset, parameters_of
 from bayesgmm.sklearn.behind import ResultBehind
 
 
@@ -120,22 +118,14 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Sample the posterior and return the most probable component of each row."""
         del y
-        self._validate_params()
-        rows = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))  # pyright: ignore[reportArgumentType]
-        weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
-        named = getattr(self, "feature_names_in_", None)
-        data: Any = rows
-        if named is not None:
-            import pandas as pd
-
-            data = pd.DataFrame(rows, columns=named)
+        rows, weight = self._checked(X, sample_weight)
+        data = self._named(rows)
         engine = (Gibbs if self.sampler == "gibbs" else NUTS)(draws=self.draws, tune=self.tune, chains=self.chains)
         model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(data))  # pyright: ignore[reportArgumentType]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         result = fit(data, model, engine=engine, seed=seed, sample_weight=weight, progress=False)
-        draws = parameters_of(dataset(result.relabelled().tree, "posterior"))
         self.converged_, self.n_iter_ = not result.warnings, self.tune + self.draws
-        self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in draws.arrays)))
+        self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in result.draws().arrays)))
         return result.predict(rows)
 
     def _prior(self, data: Any) -> ConjugatePrior | None:
@@ -150,9 +140,7 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         if all(value is None for value in asked.values()):
             return None
         plain = ConjugatePrior.from_data(data, self.n_components, self.covariance_type)  # pyright: ignore[reportArgumentType]
-        names = ("concentration", "loc", "shrinkage", "dof", "scale")
-        chosen = {name: getattr(plain, name) if asked[name] is None else asked[name] for name in names}
-        return ConjugatePrior(**chosen)
+        return ConjugatePrior(**{n: getattr(plain, n) if value is None else value for n, value in asked.items()})
 
     def _scale(self) -> Any:
         """Return the prior scale as a matrix or a number."""
