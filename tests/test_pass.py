@@ -23,7 +23,7 @@ def soft(log_r, v=None):
     whole = padded(n)
     r, rows = np.zeros((k, whole)), np.zeros((4, whole))
     r[:, :n], rows[0, :n] = log_r, 1.0 if v is None else v
-    value = soft_maximum(r, rows[0], whole, *rows[1:])
+    value = soft_maximum(r, rows[0], whole, *rows[1:], False)
     return r[:, :n], rows[1, :n], rows[3, :n], value
 
 
@@ -54,21 +54,44 @@ def test_log_densities_are_logs_of_sums_to_an_ulp(k, rng):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 16, 18, 33])
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 16, 18, 33])
 @pytest.mark.parametrize("rows", [8, 24, 40, 104])
 def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, rng):
     """Every number of features has code of its own; remainders of tiles and vectors are all met."""
-    columns, mean, factor = rng.normal(size=(d, rows + 8)), rng.normal(size=d), np.tril(rng.normal(size=(d, d)))
-    found, scratch = np.zeros((2, rows)), np.empty((d, rows + 8))
+    k, stride = 3, rows + 8
+    columns, means, factors = (
+        rng.normal(size=(d, stride)), rng.normal(size=(2, k, d)), np.tril(rng.normal(size=(2, k, d, d)))
+    )  # fmt: skip
+    found, scratch = np.zeros((2, k, stride)), np.empty((d + blocks.PANEL, stride))
     for log_r, module in zip(found, (blocks, machine), strict=True):
-        module.weigh(columns, mean, factor, -0.3, rows, log_r, scratch)
+        module.weigh(columns, means, factors, -np.arange(2.0 * k).reshape(2, k), 1, rows, log_r, scratch)
     assert np.allclose(*found, rtol=1e-13, atol=1e-13)
-    r, scale, sums = rng.uniform(size=rows), rng.uniform(size=rows), []
+    start, size = 3, rows - 3
+    x, origin, inverse_unit = rng.normal(size=(start + size, d)), rng.normal(size=d), rng.uniform(size=d)
+    transposed = np.full((2, d, stride + 8), np.nan)
+    for out, module in zip(transposed, (blocks, machine), strict=True):
+        module.transpose_block(x, origin, inverse_unit, start, size, out)
+    assert (transposed[0, :, : size + blocks.LINE] == transposed[1, :, : size + blocks.LINE]).all()
+    r, scale, sums = rng.uniform(size=(k, stride)), rng.uniform(size=stride), []
     for module in (blocks, machine):
-        first, second = np.ones(d), np.ones((d, d))
-        count = module.add_moments(columns, mean, r.copy(), scale, rows, first, second, scratch)
-        sums.append(np.concatenate([[count], first, np.tril(second).ravel()]))
+        counts, first, second = np.full((2, k), 2.0), np.ones((2, k, d)), np.ones((2, k, d, d))
+        module.add_moments(columns, means, r.copy(), scale, 1, 1, k, rows, counts, first, second, scratch)
+        sums.append(np.concatenate([counts.ravel(), first.ravel(), np.tril(second).ravel()]))
     assert np.allclose(*sums, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [8, 24, 32, 104])
+def test_a_sum_alone_is_that_of_the_log_densities(n, rng):
+    """One logarithm for several rows gives what one for each does, also with rows of weight 0 among them."""
+    log_r = rng.normal(scale=20.0, size=(4, n)) - 1000.0
+    v = rng.integers(0, 2, size=n).astype(float)
+    alone, each = (np.empty((3, n)) for _ in range(2))
+    r = log_r.copy(), log_r.copy()
+    sums = soft_maximum(r[0], v, n, *alone, True), soft_maximum(r[1], v, n, *each, False)
+    assert sums[0] == pytest.approx(sums[1], rel=1e-15)
+    assert sums[0] == pytest.approx(v @ logsumexp(log_r, axis=0), rel=1e-14)
+    assert (r[0] == r[1]).all()
+    assert (alone[:2] == each[:2]).all()
 
 
 @pytest.mark.compiled
@@ -89,10 +112,10 @@ def test_labels_drawn_by_this_machine_are_those_of_plain_loops(k, rng):
 @pytest.mark.compiled
 def test_more_features_than_the_table_holds_are_as_good(rng):
     d, rows = machine.MOST_FEATURES + 1, 8
-    columns, mean, factor = rng.normal(size=(d, rows + 8)), np.zeros(d), np.eye(d)
-    log_r, scratch = np.zeros(rows), np.empty((d, rows + 8))
-    machine.weigh(columns, mean, factor, 0.0, rows, log_r, scratch)
-    assert np.allclose(log_r, -0.5 * (columns[:, :rows] ** 2).sum(axis=0))
+    columns, means, factors = rng.normal(size=(d, rows + 8)), np.zeros((1, 1, d)), np.eye(d)[None, None]
+    log_r, scratch = np.zeros((1, rows + 8)), np.empty((d, rows + 8))
+    machine.weigh(columns, means, factors, np.zeros((1, 1)), 0, rows, log_r, scratch)
+    assert np.allclose(log_r[0, :rows], -0.5 * (columns[:, :rows] ** 2).sum(axis=0))
 
 
 def test_rows_that_fill_a_vector_up_count_for_nothing(rng):

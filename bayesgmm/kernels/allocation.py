@@ -2,10 +2,18 @@
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import LINE, block_array, transpose_block
+from bayesgmm.kernels.blocks import LINE, block_array, workspace
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
 from bayesgmm.kernels.passes import block_rows
-from bayesgmm.kernels.steps import add_moments, allocate_single, pad_weights, padded, respond
+from bayesgmm.kernels.steps import (
+    add_moments,
+    allocate_single,
+    are_zeros_and_ones,
+    pad_weights,
+    padded,
+    respond,
+    transpose_block,
+)
 from bayesgmm.kernels.uniforms import binomial, child_key
 
 #: Features up to which it costs less to sum over all rows, most of weight 0, than to gather a component's own.
@@ -60,39 +68,33 @@ def allocate_rows(
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, gathered, centred, r = (
-        block_array(d, rows),
-        block_array(d, rows),
-        block_array(d, rows),
-        block_array(k, rows),
-    )
-    scratch, kept, ones = block_array(4, rows), block_array(2, rows), np.ones(rows + LINE)
-    v, total, scale, log_density = scratch[0], scratch[1], scratch[2], scratch[3]
+    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
+    gathered, kept, ones = block_array(d, rows), block_array(2, rows), np.ones(rows + LINE)
+    copies = kept[1:]
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         whole, heaviest = pad_weights(sample_weight[first_row:], size, v), 0.0
         for b in range(size):
             heaviest = max(heaviest, v[b])
+        only_sum = are_zeros_and_ones(v, whole)
         for g in range(means.shape[0]):
             log_likelihood[g] += respond(
-                columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred
+                columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, only_sum,
+                centred,
             )  # fmt: skip
             if heaviest <= 1.0:
                 allocate_single(r, total, keys[g], offset + first_row, whole)
             else:
                 allocate_copies(r, total, v, keys[g], offset + first_row, size)
-            for c in range(k):
-                if d <= MOST_DENSE:
-                    for b in range(size, whole):
-                        r[c, b] = 0.0
-                    counts[g, c] += add_moments(
-                        columns, means[g, c], r[c], ones, whole, first[g, c], second[g, c], centred
-                    )  # fmt: skip
-                else:
+            if d <= MOST_DENSE:
+                r[:, size:whole] = 0.0
+                add_moments(columns, means, r, ones, g, 0, k, whole, counts, first, second, centred)
+            else:
+                for c in range(k):
                     m = gather_component(columns, r[c], size, gathered, kept)
-                    counts[g, c] += add_moments(
-                        gathered, means[g, c], kept[1], ones, padded(m), first[g, c], second[g, c], centred
+                    add_moments(
+                        gathered, means, copies, ones, g, c, c + 1, padded(m), counts, first, second, centred
                     )  # fmt: skip
             if labels.shape[0] > 0:
                 for c in range(k):

@@ -6,6 +6,7 @@ by side. What each function does is said, in plain loops, by its namesake in `bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from llvmlite import ir
 
 from bayesgmm.kernels import elementary as el
 from bayesgmm.kernels import uniforms as un
-from bayesgmm.kernels.lanes import BITS, DOUBLE, POINTER, WHOLE, WIDTH, Code, Lanes
+from bayesgmm.kernels.blocks import LINE
+from bayesgmm.kernels.lanes import BITS, BYTES, DOUBLE, POINTER, WHOLE, WIDTH, Code, Lanes
 
 #: Vectors that fit into registers beside what is loaded.
 REGISTERS = 32 if WIDTH == 8 else 16
@@ -22,6 +24,8 @@ REGISTERS = 32 if WIDTH == 8 else 16
 FEW = 12 if WIDTH == 8 else 5
 #: Rows (in vectors) and columns of a tile of sums in registers.
 TILE = (4, 4) if WIDTH == 8 else (2, 4)
+#: Features of a panel and of the tiles before it, whose pairs are summed in registers.
+TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
 
 VOID = ir.VoidType()
 VV = 4
@@ -34,22 +38,83 @@ def by_rows(code: Code, size: ir.Value, vectors: int, carried: list[Lanes], body
     return code.loop(whole, size, WIDTH, carried, lambda at, held: body(at, 1, held)) if vectors > 1 else carried
 
 
-class Weigh:
-    """``weigh(columns, stride, size, mean, factor, log_constant, log_r, centred)`` for d features."""
+class Transpose:
+    """``transpose(x, start, origin, inverse_unit, d, size, columns, stride)``; ``d`` is known if there are few."""
 
     def __init__(self, module: ir.Module, name: str, d: int) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, POINTER, POINTER, DOUBLE, POINTER, POINTER]
+        kinds = [POINTER, WHOLE, POINTER, POINTER, WHOLE, WHOLE, POINTER, WHOLE]
         self.code, self.d = Code(module, name, kinds, VOID), d
-        arguments = self.code.function.args
-        self.columns, self.stride, size, self.mean, self.factor, log_constant, self.log_r, self.centred = arguments
-        self.start = self.code.spread(log_constant)
+        code, builder = self.code, self.code.builder
+        x, start, self.origin, self.inverse_unit, features, size, self.columns, self.stride = code.function.args
+        self.x = code.row(x, start, features)
+        whole = code.whole(0)
         if d <= FEW:
-            by_rows(self.code, size, max(1, min(4, (REGISTERS - 4) // (d + 2))), [], self.in_registers)
-        else:
+            whole = builder.sub(size, builder.urem(size, code.whole(WIDTH)))
+            code.loop(0, whole, WIDTH, [], self.rows)
+
+        def feature(j: ir.Value, _: list[Lanes]) -> None:
+            shift, factor, row = (
+                code.scalar(self.origin, j),
+                code.scalar(self.inverse_unit, j),
+                builder.mul(self.stride, j),
+            )
+
+            def one(at: ir.Value, _: list[Lanes]) -> None:
+                value = code.scalar(self.x, builder.mul(at, features), j)
+                value = builder.fmul(builder.fsub(value, shift), factor)
+                builder.store(value, code.at(self.columns, row, at), align=BYTES)
+
+            code.loop(whole, size, 1, [], one)
+            for line in range(0, LINE, WIDTH):
+                code.store(code.constant(0.0), self.columns, row, size, line)
+
+        code.loop(0, features, 1, [], feature)
+        builder.ret_void()
+
+    def rows(self, at: ir.Value, _: list[Lanes]) -> None:
+        """Write a vector of rows."""
+        code, d = self.code, self.d
+        start = code.builder.mul(at, code.whole(d))
+        held = [code.load(self.x, start, v * WIDTH) for v in range(d)]
+        for j in range(d):
+            value = code.picked(held, [j + lane * d for lane in range(WIDTH)])
+            value = (value - code.read_spread(self.origin, j)) * code.read_spread(self.inverse_unit, j)
+            code.store(value, self.columns, code.builder.mul(self.stride, code.whole(j)), at)
+
+
+class Weigh:
+    """``weigh(columns, stride, k, size, first, means, factors, log_constants, log_r, centred)`` for d features.
+
+    For k components of the grid from ``first`` on.
+    """
+
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER]
+        self.code, self.d = Code(module, name, kinds, VOID), d
+        self.columns, self.stride, k, size, self.first, *self.components, self.centred = self.code.function.args
+
+        def component(c: ir.Value, _: list[Lanes]) -> None:
+            self.turn_to(c)
             by_rows(self.code, size, TILE[0], [], self.in_tiles)
+
+        def rows(at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+            self.code.loop(0, k, 1, [], lambda c, _: self.turn_to(c).in_registers(at, vectors))
+
+        if d <= FEW:
+            by_rows(self.code, size, max(1, min(4, (REGISTERS - 4) // (d + 2))), [], rows)
+        else:
+            self.code.loop(0, k, 1, [], component)
         self.code.builder.ret_void()
 
-    def in_registers(self, at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+    def turn_to(self, c: ir.Value) -> Weigh:
+        """Say where one component is."""
+        code, d, at = self.code, self.d, self.code.builder.add(self.first, c)
+        means, factors, log_constants, log_r = self.components
+        self.mean, self.factor = code.row(means, at, d), code.row(factors, at, d * d)
+        self.start, self.log_r = code.read_spread(log_constants, at), code.row(log_r, c, self.stride)
+        return self
+
+    def in_registers(self, at: ir.Value, vectors: int) -> None:
         """Keep all centred features of some rows in registers."""
         code, d = self.code, self.d
         rows = [code.builder.mul(self.stride, code.whole(j)) for j in range(d)]
@@ -117,10 +182,9 @@ def exponential(x: Lanes) -> Lanes:
     """
     code, c = x.code, x.code.constant
     smallest, steps = c(el.SMALLEST_EXPONENT), 16 if WIDTH == 8 else 1
-    clipped = x.at_least(smallest)
-    rounded = clipped.times_plus(c(steps / np.log(2)), c(el.ROUND))
+    rounded = x.times_plus(c(steps / np.log(2)), c(el.ROUND))
     m = rounded - c(el.ROUND)
-    r = m.times_plus(c(-el.LN2_LOW / steps), m.times_plus(c(-el.LN2_HIGH / steps), clipped))
+    r = m.times_plus(c(-el.LN2_LOW / steps), m.times_plus(c(-el.LN2_HIGH / steps), x))
     highest, *series = el.exponential_series(np.log(2) / (2 * steps), 4 if steps == 16 else 9)
     q = c(highest)
     for term in series:
@@ -153,19 +217,41 @@ def logarithm(x: Lanes) -> Lanes:
 
 
 class SoftMaximum:
-    """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density)``."""
+    """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density, only_sum)``."""
 
-    def __init__(self, module: ir.Module, name: str) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER]
+    #: Vectors of rows at a time; where only the sum is wanted, the product of their totals has one logarithm.
+    VECTORS = 4
+
+    def __init__(self, module: ir.Module, name: str, _: int = 0) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, WHOLE]
         self.code = Code(module, name, kinds, DOUBLE)
-        self.log_r, self.stride, self.k, size, self.v, self.total, self.scale, self.log_density = (
+        self.log_r, self.stride, self.k, size, self.v, self.total, self.scale, self.log_density, only_sum = (
             self.code.function.args
         )
-        value = by_rows(self.code, size, 4, [self.code.constant(0.0)], self.rows)
-        self.code.builder.ret(value[0].total())
+        zero = [self.code.constant(0.0)]
+        with self.code.builder.if_then(self.code.builder.icmp_signed("!=", only_sum, self.code.whole(0))):
+            self.code.builder.ret(by_rows(self.code, size, self.VECTORS, zero, self.summed)[0].total())
+        self.code.builder.ret(by_rows(self.code, size, self.VECTORS, zero, self.each)[0].total())
 
-    def rows(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
+    def each(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
         """Write what is asked of some rows, and add their weighted log densities."""
+        code = self.code
+        for place, weight, whole, top in self.rows(at, vectors):
+            log_sum = top + logarithm(whole)
+            code.store(log_sum, self.log_density, place)
+            value = [weight.times_plus(log_sum, value[0])]
+        return value
+
+    def summed(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
+        """Write all but the log densities of some rows, whose weights are 0 or 1, and add these."""
+        code, product = self.code, self.code.constant(1.0)
+        for _, weight, whole, top in self.rows(at, vectors):
+            product = product * whole.where_above(code.constant(0.0), code.constant(1.0), weight)
+            value = [weight.times_plus(top, value[0])]
+        return [value[0] + logarithm(product)]
+
+    def rows(self, at: ir.Value, vectors: int) -> list[tuple[ir.Value, Lanes, Lanes, Lanes]]:
+        """Write exponentials, their totals and scales of some rows; return place, weight, total and largest."""
         code = self.code
         places = [code.builder.add(at, code.whole(u * WIDTH)) for u in range(vectors)]
 
@@ -182,132 +268,156 @@ class SoftMaximum:
 
         largest = code.loop(0, self.k, 1, [code.constant(el.LOWEST)] * vectors, compare)
         sums = code.loop(0, self.k, 1, [code.constant(0.0)] * vectors, component)
-        for whole, top, place in zip(sums, largest, places, strict=True):
-            weight, log_sum = code.load(self.v, place), top + logarithm(whole)
+        weights = [code.load(self.v, place) for place in places]
+        for weight, whole, place in zip(weights, sums, places, strict=True):
             code.store(whole, self.total, place)
             code.store(weight / whole, self.scale, place)
-            code.store(log_sum, self.log_density, place)
-            value = [weight.times_plus(log_sum, value[0])]
-        return value
+        return list(zip(places, weights, sums, largest, strict=True))
 
 
 class Moments:
-    """``count = moments(columns, stride, size, mean, r, scale, first, second, centred)`` for d features.
+    """``moments(columns, stride, k, size, first, means, r, scale, counts, firsts, seconds, centred)`` for d features.
 
-    ``r`` becomes ``r * scale``, whose sum is returned.
+    For k components of the grid from ``first`` on. ``r`` may become ``r * scale``.
     """
 
     def __init__(self, module: ir.Module, name: str, d: int) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER]
-        self.code, self.d = Code(module, name, kinds, DOUBLE), d
-        arguments = self.code.function.args
-        self.columns, self.stride, self.size, self.mean, self.r, self.scale = arguments[:6]
-        self.first, self.second, self.centred = arguments[6:]
-        # What is summed at once has to leave registers for what is loaded.
-        one_pass = 1 + d + d * (d + 1) // 2 <= REGISTERS - 10
-        count = self.in_one_pass() if one_pass else self.in_tiles()
-        self.code.builder.ret(count.total())
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 7]
+        self.code, self.d = Code(module, name, kinds, VOID), d
+        self.columns, self.stride, k, self.size, self.skipped, *self.components, self.centred = self.code.function.args
+        self.panel, self.tiled = self.code.row(self.centred, self.code.whole(d), self.stride), d > FEW
+        self.code.loop(0, k, 1, [], self.component)
+        self.code.builder.ret_void()
 
-    def weight(self, at: ir.Value) -> Lanes:
-        """Return the weights of some rows."""
-        return self.code.load(self.r, at) * self.code.load(self.scale, at)
-
-    def shifted(self, j: Any, at: ir.Value) -> Lanes:
-        """Return one feature of some rows about the mean."""
-        code = self.code
-        row = code.builder.mul(self.stride, j if not isinstance(j, int) else code.whole(j))
-        return code.load(self.columns, row, at) - code.read_spread(self.mean, j)
-
-    def in_one_pass(self) -> Lanes:
-        """Keep all sums in registers over the whole block."""
+    def component(self, c: ir.Value, _: list[Lanes]) -> None:
+        """Add the sums of one component."""
         code, d = self.code, self.d
-        pairs = [(i, j) for i in range(d) for j in range(i + 1)]
+        means, r, self.scale, counts, first, second = self.components
+        self.r, c = code.row(r, c, self.stride), code.builder.add(self.skipped, c)
+        self.mean, self.first, self.second = code.row(means, c, d), code.row(first, c, d), code.row(second, c, d * d)
+        code.add_to(counts, c, (self.in_tiles() if self.tiled else self.in_registers()).total())
 
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w, t = self.weight(at), [self.shifted(j, at) for j in range(d)]
-            u = [w * tj for tj in t]
-            sums = [h + x for h, x in zip(held, [w, *u], strict=False)]
-            return sums + [u[i].times_plus(t[j], h) for (i, j), h in zip(pairs, held[d + 1 :], strict=True)]
-
-        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (1 + d + len(pairs)), step)
-        for j in range(d):
-            code.add_to(self.first, j, sums[1 + j].total())
-        for (i, j), value in zip(pairs, sums[d + 1 :], strict=True):
-            code.add_to(self.second, i * d + j, value.total())
-        return sums[0]
-
-    def in_tiles(self) -> Lanes:
-        """Centre features in memory, and keep the sums of four by four pairs of them in registers at a time."""
-        code, d = self.code, self.d
-
-        def centre(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = self.weight(at)
-            code.store(w, self.r, at)
-
-            def one(j: ir.Value, _: list[Lanes]) -> None:
-                code.store(self.shifted(j, at), self.centred, code.builder.mul(j, self.stride), at)
-
-            code.loop(0, d, 1, [], one)
-            return [held[0] + w]
-
-        def panel(i: Any, height: int) -> None:
-            code.loop(0, i, 4, [], lambda j, _: self.square(i, j, height))
-            self.triangle(i, height)
-
-        count = code.loop(0, self.size, WIDTH, [code.constant(0.0)], centre)
-        code.loop(0, d - d % 4, 4, [], lambda i, _: panel(i, 4))
-        if d % 4:
-            panel(code.whole(d - d % 4), d % 4)
+    def in_registers(self) -> Lanes:
+        """Sum over all features, as many at a time as registers hold the sums of; return the sum of the weights."""
+        (begin, end), *others = _ranges(self.d)
+        count = self.features(0, begin, end)
+        for begin, end in others:
+            self.features(0, begin, end)
         return count[0]
 
-    def square(self, i: Any, j: Any, height: int) -> None:
-        """Add the tile of so many rows from i and four columns from j, all left of the diagonal."""
-        code, left, right = self.code, self.rows_from(i, height), self.rows_from(j, 4)
+    def features(self, start: ir.Value | int, begin: int, end: int) -> list[Lanes]:
+        """Add what features ``begin ... end``, counted from ``start``, sum to with themselves and those before.
+
+        Returns the sum of the weights, if these are computed here. What others need is written: weights, centred
+        features, and in tiles the weighted panel.
+        """
+        code, zero, goes_on = self.code, self.code.constant(0.0), self.tiled or end < self.d
+        counted = begin == 0 and not self.tiled
+        columns = [
+            code.builder.mul(code.whole(n) if start == 0 else code.builder.add(start, code.whole(n)), self.stride)
+            for n in range(end)
+        ]
+        # Their own pairs first: what is loaded of those before then takes one register at a time.
+        pairs = [(i, j) for j in (*range(begin, end), *range(begin)) for i in range(max(j, begin), end)]
 
         def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
             w = code.load(self.r, at)
-            u = [w * code.load(self.centred, row, at) for row in left]
-            t = [code.load(self.centred, row, at) for row in right]
-            return [u[n // 4].times_plus(t[n % 4], h) for n, h in enumerate(held)]
+            if counted:
+                w = w * code.load(self.scale, at)
+                if goes_on:
+                    code.store(w, self.r, at)
+            t: dict[int, Lanes] = {}
+            u: dict[int, Lanes] = {}
+            for n in range(begin, end):
+                mean = code.read_spread(self.mean, n) if start == 0 else code.read_spread(self.mean, start, n)
+                t[n] = code.load(self.columns, columns[n], at) - mean
+                u[n] = w * t[n]
+                if goes_on:
+                    code.store(t[n], self.centred, columns[n], at)
+                if self.tiled:
+                    code.store(u[n], self.panel, code.builder.mul(code.whole(n), self.stride), at)
+            plain = [w, *u.values()] if counted else list(u.values())
+            sums = [h + x for h, x in zip(held, plain, strict=False)]
+            for (i, j), h in zip(pairs, held[len(sums) :], strict=True):
+                if j not in t:
+                    t[j] = code.load(self.centred, columns[j], at)
+                sums.append(u[i].times_plus(t[j], h))
+            return sums
 
-        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (4 * height), step)
-        for n, value in enumerate(sums):
-            code.add_to(self.second, self.place(i, j, n // 4, n % 4), value.total())
+        number = counted + end - begin + len(pairs)
+        sums = code.loop(0, self.size, WIDTH, [zero] * number, step)
+        firsts = [(self.first, n if start == 0 else code.builder.add(start, code.whole(n))) for n in range(begin, end)]
+        code.add_each(firsts + [(self.second, self.place(start, start, i, j)) for i, j in pairs], sums[counted:])
+        return sums[:counted]
 
-    def triangle(self, i: Any, height: int) -> None:
-        """Add the tile on the diagonal from i, and the first moments of its rows."""
-        code, rows = self.code, self.rows_from(i, height)
-        inside = [(a, b) for a in range(height) for b in range(a + 1)]
+    def in_tiles(self) -> Lanes:
+        """Sum over panels of features, each with the tiles before it; return the sum of the weights."""
+        code, d = self.code, self.d
 
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(self.r, at)
-            t = [code.load(self.centred, row, at) for row in rows]
-            u = [w * ti for ti in t]
-            sums = [h + ui for h, ui in zip(held, u, strict=False)]
-            return sums + [u[a].times_plus(t[b], h) for (a, b), h in zip(inside, held[height:], strict=True)]
+        def weight(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w = code.load(self.r, at) * code.load(self.scale, at)
+            code.store(w, self.r, at)
+            return [held[0] + w]
 
-        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (height + len(inside)), step)
-        for n, value in enumerate(sums[:height]):
-            code.add_to(self.first, code.builder.add(i, code.whole(n)), value.total())
-        for (a, b), value in zip(inside, sums[height:], strict=True):
-            code.add_to(self.second, self.place(i, i, a, b), value.total())
+        def panels(i: ir.Value, _: list[Lanes]) -> None:
+            for n in range(0, period, TALL):
+                self.add_panel(code.builder.add(i, code.whole(n)), TALL, n % ACROSS)
 
-    def rows_from(self, i: Any, number: int) -> list[ir.Value]:
-        """Return where so many centred features from i on begin."""
+        count = code.loop(0, self.size, WIDTH, [code.constant(0.0)], weight)
+        period = math.lcm(TALL, ACROSS)
+        whole = d - d % period
+        code.loop(0, whole, period, [], panels)
+        for i in range(whole, d, TALL):
+            self.add_panel(code.whole(i), min(TALL, d - i), i % ACROSS)
+        return count[0]
+
+    def add_panel(self, i: ir.Value, height: int, over: int) -> None:
+        """Add a panel of so many features from i; ``over`` of those before it are left by tiles of full width."""
         code = self.code
-        return [code.builder.mul(code.builder.add(i, code.whole(n)), self.stride) for n in range(number)]
+        for begin, end in _ranges(height):
+            self.features(i, begin, end)
+        before = code.builder.sub(i, code.whole(over))
+        code.loop(0, before, ACROSS, [], lambda j, _: self.tile(i, j, height, ACROSS))
+        if over:
+            self.tile(i, before, height, over)
 
-    def place(self, i: Any, j: Any, down: int, across: int) -> ir.Value:
+    def tile(self, i: ir.Value, j: ir.Value, height: int, width: int) -> None:
+        """Add the sums of the weighted panel with so many features from j, all before those of the panel."""
+        code = self.code
+        left = [code.builder.mul(self.stride, code.whole(n)) for n in range(height)]
+        right = [code.builder.mul(code.builder.add(j, code.whole(n)), self.stride) for n in range(width)]
+
+        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            t = [code.load(self.centred, row, at) for row in right]
+            u = [code.load(self.panel, row, at) for row in left]
+            return [u[n // width].times_plus(t[n % width], h) for n, h in enumerate(held)]
+
+        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (width * height), step)
+        code.add_each([(self.second, self.place(i, j, *divmod(n, width))) for n in range(width * height)], sums)
+
+    def place(self, i: ir.Value | int, j: ir.Value | int, down: int, across: int) -> ir.Value:
         """Return where the second moment of a pair of features is."""
         code = self.code
+        i, j = (code.whole(n) if isinstance(n, int) else n for n in (i, j))
         row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
         return code.builder.add(code.builder.add(row, j), code.whole(across))
+
+
+def _ranges(number: int) -> list[tuple[int, int]]:
+    """Divide features into ranges: their sums with themselves and those before fit into registers, beside operands."""
+    ranges, begin = [], 0
+    for end in range(1, number + 1):
+        sums = 1 + (end + 1 - begin) + sum(range(begin + 1, end + 2))
+        if end == number or sums + (end + 1 - begin) + 2 > REGISTERS:
+            ranges.append((begin, end))
+            begin = end
+    return ranges
 
 
 class Allocate:
     """``allocate(r, stride, k, size, total, key, first_row)``: the inversion of `allocation.allocate_single`."""
 
-    def __init__(self, module: ir.Module, name: str) -> None:
+    def __init__(self, module: ir.Module, name: str, _: int = 0) -> None:
         self.code = Code(module, name, [POINTER, WHOLE, WHOLE, WHOLE, POINTER, WHOLE, WHOLE], VOID)
         self.r, self.stride, self.k, size, self.total, self.key, self.first_row = self.code.function.args
         by_rows(self.code, size, 4, [], self.rows)

@@ -17,6 +17,10 @@ from bayesgmm.kernels.uniforms import uniform
 LINE = 8
 
 
+#: Rows that the steps' scratch has beside one for each feature.
+PANEL = 6
+
+
 @compiled
 def block_array(count, rows):
     """Return an uninitialised array (count, at least rows), each of whose rows starts on a line of the cache."""
@@ -24,6 +28,14 @@ def block_array(count, rows):
     memory = np.empty(count * stride + LINE)
     start = -(memory.ctypes.data // 8) % LINE
     return memory[start : start + count * stride].reshape((count, stride))
+
+
+@compiled
+def workspace(d, k, rows):
+    """Return what the steps write of a block: columns (d), centred (d + PANEL), r (k) and four arrays of the rows."""
+    whole = block_array(2 * d + PANEL + k + 4, rows)
+    at = 2 * d + PANEL + k
+    return whole[:d], whole[d : at - k], whole[at - k : at], whole[at], whole[at + 1], whole[at + 2], whole[at + 3]
 
 
 @compiled
@@ -38,26 +50,27 @@ def transpose_block(x, origin, inverse_unit, start, size, columns):
 
 
 @compiled
-def weigh(columns, mean, factor, log_constant, size, log_r, centred):
-    """Write ``log(weight_k N(x | mean_k, covariance_k))`` of every row into ``log_r``."""
-    d = mean.shape[0]
-    centre(columns, mean, size, centred)
-    for b in range(size):
-        log_r[b] = 0.0
-    y = np.empty(size)
-    for j in range(d):
+def weigh(columns, means, factors, log_constants, g, size, log_r, centred):
+    """Write ``log(weight_k N(x | mean_k, covariance_k))`` of every row into ``log_r``, for parameter value ``g``."""
+    d, y = means.shape[2], np.empty(size)
+    for c in range(means.shape[1]):
+        log_density = log_r[c]
+        centre(columns, means[g, c], size, centred)
         for b in range(size):
-            y[b] = 0.0
-        for i in range(j, d if factor.ndim == 2 else j + 1):
-            p, t = factor[i, j] if factor.ndim == 2 else factor[j], centred[i]
+            log_density[b] = 0.0
+        for j in range(d):
             for b in range(size):
-                y[b] += p * t[b]
+                y[b] = 0.0
+            for i in range(j, d if factors.ndim == 4 else j + 1):
+                p, t = factors[g, c, i, j] if factors.ndim == 4 else factors[g, c, j], centred[i]
+                for b in range(size):
+                    y[b] += p * t[b]
+            for b in range(size):
+                log_density[b] += y[b] * y[b]
         for b in range(size):
-            log_r[b] += y[b] * y[b]
-    for b in range(size):
-        value = log_constant - 0.5 * log_r[b]
-        # So far out that no double holds it: as far from every such component as from any other.
-        log_r[b] = value if value > LOWEST else LOWEST
+            value = log_constants[g, c] - 0.5 * log_density[b]
+            # So far out that no double holds it: as far from every such component as from any other.
+            log_density[b] = value if value > LOWEST else LOWEST
 
 
 @compiled
@@ -70,10 +83,11 @@ def centre(columns, mean, size, centred):
 
 
 @compiled
-def soft_maximum(log_r, v, size, total, scale, log_density):
+def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):  # noqa: ARG001
     """Replace ``log_r`` by its exponential, about the row's largest, and return the sum of ``v * log_density``.
 
-    ``total`` receives the sum of the exponentials over components, ``scale`` is ``v / total``.
+    ``total`` receives the sum of the exponentials over components, ``scale`` is ``v / total``. Where ``only_sum``,
+    ``log_density`` need not be written; ``v`` is then 0 or 1 (`steps.are_zeros_and_ones`).
     """
     value = 0.0
     for b in range(size):
@@ -112,27 +126,28 @@ def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[floa
 
 
 @compiled
-def add_moments(columns, mean, r, scale, size, first, second, centred):
-    """Add sums of ``t`` and (lower triangle of) ``t t'`` about the mean, weighted by ``r * scale``.
+def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred):
+    """Add sums of 1, ``t`` and (lower triangle of) ``t t'`` about the mean, weighted by ``r * scale``.
 
-    Returns the sum of the weights. ``second (d,)`` takes the diagonal alone. ``r`` and ``centred`` are scratch.
+    Of components ``begin ... end`` of parameter value ``g``, whose rows of ``r`` come one after another.
+    ``second (g, k, d)`` takes the diagonals alone. ``r`` and ``centred (at least d + PANEL)`` are scratch.
     """
-    count = 0.0
-    for b in range(size):
-        r[b] *= scale[b]
-        count += r[b]
-    centre(columns, mean, size, centred)
-    for i in range(mean.shape[0]):
-        ti, value = centred[i], 0.0
+    for c in range(begin, end):
+        w = r[c - begin]
         for b in range(size):
-            value += r[b] * ti[b]
-        first[i] += value
-        for j in range(0 if second.ndim == 2 else i, i + 1):
-            tj, value = centred[j], 0.0
+            w[b] *= scale[b]
+            counts[g, c] += w[b]
+        centre(columns, means[g, c], size, centred)
+        for i in range(means.shape[2]):
+            ti, value = centred[i], 0.0
             for b in range(size):
-                value += (r[b] * ti[b]) * tj[b]
-            if second.ndim == 2:
-                second[i, j] += value
-            else:
-                second[i] += value
-    return count
+                value += w[b] * ti[b]
+            first[g, c, i] += value
+            for j in range(0 if second.ndim == 4 else i, i + 1):
+                tj, value = centred[j], 0.0
+                for b in range(size):
+                    value += (w[b] * ti[b]) * tj[b]
+                if second.ndim == 4:
+                    second[g, c, i, j] += value
+                else:
+                    second[g, c, i] += value

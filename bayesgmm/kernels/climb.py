@@ -82,7 +82,9 @@ def set_mode(hyperparameters, about, counts, first, second, weights, means, cova
     size = d if kind in (FULL, TIED) else 1
     normals = 0 if not is_conjugate else k if kind == TIED else d if kind == SPHERICAL else 1
     for m in range(block_dof.shape[0]):
-        block_scale[m] /= block_dof[m] + size + 1 + normals
+        for i in range(size):
+            for j in range(size):
+                block_scale[m, i, j] /= block_dof[m] + size + 1 + normals
     write_covariances(kind, block_scale, covariances)
     total = 0.0
     for c in range(k):

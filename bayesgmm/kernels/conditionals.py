@@ -50,10 +50,14 @@ def posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, secon
 
 @compiled_exactly
 def covariance_blocks(kind, dof, scale, counts, scatter):
-    """Return degrees of freedom (b) and scale (b, p, p) of each covariance block given the labels."""
+    """Return degrees of freedom (b) and scale (b, p, p) of each covariance block given the labels.
+
+    ``scatter`` may become what is returned.
+    """
     k, d = scatter.shape[:2]
     if kind == FULL:
-        return dof + counts, scale + scatter
+        scatter += scale
+        return dof + counts, scatter
     if kind == TIED:
         return dof[:1] + counts.sum(), scale[:1] + scatter.sum(axis=0)
     if kind == DIAG:
@@ -104,14 +108,12 @@ def write_covariances(kind, blocks, covariances):
     """Write blocks out as k matrices."""
     k, d, _ = covariances.shape
     for c in range(k):
-        if kind == FULL:
-            covariances[c] = blocks[c]
-        elif kind == TIED:
-            covariances[c] = blocks[0]
-        else:
-            covariances[c] = 0.0
+        for i in range(d):
             for j in range(d):
-                covariances[c, j, j] = blocks[c * d + j if kind == DIAG else c, 0, 0]
+                if kind in (FULL, TIED):
+                    covariances[c, i, j] = blocks[c if kind == FULL else 0, i, j]
+                else:
+                    covariances[c, i, j] = blocks[c * d + j if kind == DIAG else c, 0, 0] if i == j else 0.0
 
 
 @compiled_exactly
@@ -180,6 +182,7 @@ def draw_parameters(rng, hyperparameters, about, counts, first, second, weights,
 def write_factors(weights, covariances, log_constants, factors):
     """Write what the pass reads of the parameters: constants (k) and factors (k, d, d), or diagonals (k, d)."""
     k, d, _ = covariances.shape
+    lower = np.empty((d, d))
     for c in range(k):
         if factors.ndim == 2:
             log_det = 0.0
@@ -187,5 +190,5 @@ def write_factors(weights, covariances, log_constants, factors):
                 factors[c, j] = 1.0 / np.sqrt(covariances[c, j, j])
                 log_det += np.log(covariances[c, j, j])
         else:
-            log_det = precision_factor(covariances[c], factors[c])
+            log_det = precision_factor(covariances[c], factors[c], lower)
         log_constants[c] = np.log(weights[c]) - 0.5 * log_det - d * HALF_LOG_2PI

@@ -50,15 +50,13 @@ def lower_inverses_gradient(inverses, along):
 
 
 @compiled_exactly
-def precision_factor(matrix, factor):
+def precision_factor(matrix, factor, lower):
     """Write lower-triangular ``P`` with ``inv(matrix) = P P'``; return ``log|matrix|``, inf if singular.
 
     Cholesky from the last row up (``matrix = U U'``), then ``P = inv(U)'``: no inverse of the
-    matrix itself is ever formed.
+    matrix itself is ever formed. ``lower (d, d)`` is scratch for the transpose of U, whose inverse is P.
     """
     d = matrix.shape[0]
-    # The transpose of U, whose inverse is P.
-    lower = np.zeros((d, d))
     log_det = 0.0
     for j in range(d - 1, -1, -1):
         pivot = matrix[j, j]
@@ -82,7 +80,7 @@ def precision_factor(matrix, factor):
 def precision_factors(matrices):
     """Return factors (m, d, d), each as by `precision_factor`, and log determinants (m)."""
     factors = np.zeros(matrices.shape)
-    log_det = np.empty(matrices.shape[0])
+    log_det, lower = np.empty(matrices.shape[0]), np.empty(matrices.shape[1:])
     for m in range(matrices.shape[0]):
-        log_det[m] = precision_factor(matrices[m], factors[m])
+        log_det[m] = precision_factor(matrices[m], factors[m], lower)
     return factors, log_det

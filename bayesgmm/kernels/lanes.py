@@ -13,7 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-DOUBLE, WHOLE, POINTER = ir.DoubleType(), ir.IntType(64), ir.PointerType()
+DOUBLE, WHOLE, INDEX, POINTER = ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.PointerType()
 #: Bytes of a double.
 BYTES = 8
 
@@ -106,6 +106,10 @@ class Code:
             pointer = self.builder.gep(pointer, [index], inbounds=True, source_etype=DOUBLE)
         return pointer
 
+    def row(self, pointer: ir.Value, index: ir.Value, length: ir.Value | int) -> ir.Value:
+        """Return the address of a row of an array, each of which is so many doubles long."""
+        return self.at(pointer, self.builder.mul(index, self.whole(length) if isinstance(length, int) else length))
+
     def load(self, pointer: ir.Value, *offsets: ir.Value | int) -> Lanes:
         """Read `WIDTH` doubles side by side."""
         return Lanes(self, self.builder.load(self.at(pointer, *offsets), typ=VECTOR, align=BYTES))
@@ -124,16 +128,44 @@ class Code:
         held = self.builder.load(where, typ=DOUBLE, align=BYTES)
         self.builder.store(self.builder.fadd(held, amount), where, align=BYTES)
 
+    def add_each(self, places: Sequence[tuple[ir.Value, ir.Value | int]], amounts: Sequence[Lanes]) -> None:
+        """Add the sum over the lanes of each register to a double in memory: a pointer, and how far on."""
+        for first in range(0, len(amounts), WIDTH):
+            some = amounts[first : first + WIDTH]
+            sums = self.sums_of(some)
+            for lane, (pointer, offset) in enumerate(places[first : first + len(some)]):
+                self.add_to(pointer, offset, self.builder.extract_element(sums.value, ir.Constant(INDEX, lane)))
+
+    def sums_of(self, each: Sequence[Lanes]) -> Lanes:
+        """Return a register of the sums over the lanes of up to `WIDTH` others, neighbours added to neighbours."""
+        even, odd = (ir.Constant(ir.VectorType(INDEX, WIDTH), list(range(at, 2 * WIDTH, 2))) for at in (0, 1))
+        level = [*each, *[each[-1]] * (WIDTH - len(each))]
+        while len(level) > 1:
+            level = [
+                Lanes(self, self.builder.shuffle_vector(one.value, two.value, even))
+                + Lanes(self, self.builder.shuffle_vector(one.value, two.value, odd))
+                for one, two in zip(level[::2], level[1::2], strict=True)
+            ]
+        return level[0]
+
+    def picked(self, held: Sequence[Lanes], places: Sequence[int]) -> Lanes:
+        """Return what stands in these places of several registers, counted through all of them."""
+        found = ir.Constant(VECTOR, ir.Undefined)
+        for at in sorted({place // WIDTH for place in places}):
+            mask = [WIDTH + place % WIDTH if place // WIDTH == at else lane for lane, place in enumerate(places)]
+            found = self.builder.shuffle_vector(found, held[at].value, ir.Constant(ir.VectorType(INDEX, WIDTH), mask))
+        return Lanes(self, found)
+
     def spread(self, value: ir.Value) -> Lanes:
         """Return one double in all lanes."""
-        one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(INDEX, 0))
+        mask = ir.Constant(ir.VectorType(INDEX, WIDTH), [0] * WIDTH)
         return Lanes(self, self.builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), mask))
 
     def spread_whole(self, value: ir.Value) -> ir.Value:
         """Return one whole number in all lanes."""
-        index, mask = ir.IntType(32), ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        one = self.builder.insert_element(ir.Constant(BITS, ir.Undefined), value, ir.Constant(index, 0))
+        mask = ir.Constant(ir.VectorType(INDEX, WIDTH), [0] * WIDTH)
+        one = self.builder.insert_element(ir.Constant(BITS, ir.Undefined), value, ir.Constant(INDEX, 0))
         return self.builder.shuffle_vector(one, ir.Constant(BITS, ir.Undefined), mask)
 
     def read_spread(self, pointer: ir.Value, *offsets: ir.Value | int) -> Lanes:
@@ -161,13 +193,12 @@ class Code:
         while width > 1:
             width //= 2
             low, high = (
-                ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
-                for first in (0, width)
+                ir.Constant(ir.VectorType(INDEX, width), list(range(first, first + width))) for first in (0, width)
             )
             value = self.builder.fadd(
                 self.builder.shuffle_vector(value, value, low), self.builder.shuffle_vector(value, value, high)
             )
-        return self.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        return self.builder.extract_element(value, ir.Constant(INDEX, 0))
 
     def loop(
         self,

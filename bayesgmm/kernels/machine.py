@@ -16,16 +16,17 @@ from numba import types
 from numba.extending import intrinsic
 
 from bayesgmm.kernels import assembly, blocks
-from bayesgmm.kernels.blocks import LINE
+from bayesgmm.kernels.blocks import LINE, PANEL
 from bayesgmm.kernels.elementary import compiled_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
 #: The functions of `assembly`: the first index of the table.
-WEIGH, SOFT_MAXIMUM, MOMENTS, ALLOCATE = range(4)
+STEPS = assembly.Transpose, assembly.Weigh, assembly.SoftMaximum, assembly.Moments, assembly.Allocate
+TRANSPOSE, WEIGH, SOFT_MAXIMUM, MOMENTS, ALLOCATE = range(len(STEPS))
 #: Numbers of features that the table holds; code for more is asked for at every pass.
 MOST_FEATURES = 1024
 
-_TABLE = (ctypes.c_int64 * (4 * (MOST_FEATURES + 1)))()
+_TABLE = (ctypes.c_int64 * (len(STEPS) * (MOST_FEATURES + 1)))()
 _MACHINE, _LOCK, _WRITTEN = Machine(), threading.Lock(), {}
 
 
@@ -34,14 +35,7 @@ def address_of(step: int, d: int) -> int:
     with _LOCK:
         if (step, d) not in _WRITTEN:
             module = ir.Module()
-            if step == WEIGH:
-                assembly.Weigh(module, "step", d)
-            elif step == SOFT_MAXIMUM:
-                assembly.SoftMaximum(module, "step")
-            elif step == ALLOCATE:
-                assembly.Allocate(module, "step")
-            else:
-                assembly.Moments(module, "step", d)
+            STEPS[step](module, "step", d)
             _WRITTEN[step, d] = _MACHINE.address(module, "step")
             if d <= MOST_FEATURES:
                 _TABLE[step * (MOST_FEATURES + 1) + d] = _WRITTEN[step, d]
@@ -67,21 +61,29 @@ def tabled(typingctx: Any, index: Any) -> Any:  # noqa: ARG001
     return types.int64(types.int64), write
 
 
+def _pointer(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
+    """Return where an array is; unlike the array in a tuple, this counts no reference to it, and so takes no time."""
+
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WHOLE)
+
+    return types.int64(array), write
+
+
+pointer: Any = intrinsic(_pointer)
+
+
 def _caller(result: Any, written: ir.Type) -> Any:
-    """Return a function ``call(address, arguments)`` for arrays, whole numbers and doubles."""
+    """Return a function ``call(address, arguments)`` for whole numbers, of which `pointer` makes some."""
 
     @intrinsic
     def call(typingctx: Any, address: Any, arguments: Any) -> Any:  # noqa: ARG001
         def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            passed = []
-            for at, kind in enumerate(signature.args[1]):
-                value = builder.extract_value(values[1], at)
-                if isinstance(kind, types.Array):
-                    value = builder.bitcast(context.make_array(kind)(context, builder, value).data, POINTER)
-                elif isinstance(kind, types.Integer):
-                    value = context.cast(builder, value, kind, types.int64)
-                passed.append(value)
-            signature = ir.FunctionType(written, [value.type for value in passed])
+            passed = [
+                context.cast(builder, builder.extract_value(values[1], at), kind, types.int64)
+                for at, kind in enumerate(signature.args[1])
+            ]
+            signature = ir.FunctionType(written, [WHOLE] * len(passed))
             return builder.call(builder.inttoptr(values[0], signature.as_pointer()), passed)
 
         return result(types.int64, arguments), write
@@ -102,41 +104,55 @@ def address(step, d):
 
 
 @compiled_exactly
-def weigh(columns, mean, factor, log_constant, size, log_r, centred):
-    """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`."""
-    at = address(WEIGH, mean.shape[0]) if factor.ndim == 2 else 0
-    if at == 0:
-        blocks.weigh(columns, mean, factor, log_constant, size, log_r, centred)
+def transpose_block(x, origin, inverse_unit, start, size, columns):
+    """See `blocks.transpose_block`."""
+    d = x.shape[1]
+    if x.flags.c_contiguous:
+        places = pointer(x), start, pointer(origin), pointer(inverse_unit)
+        whole = d, size, pointer(columns), columns.shape[1]
+        call(address(TRANSPOSE, d), places + whole)
     else:
-        call(at, (columns, columns.shape[1], size, mean, factor, log_constant, log_r, centred))
+        blocks.transpose_block(x, origin, inverse_unit, start, size, columns)
 
 
 @compiled_exactly
-def soft_maximum(log_r, v, size, total, scale, log_density):
+def weigh(columns, means, factors, log_constants, g, size, log_r, centred):
+    """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
+    k, d = means.shape[1], means.shape[2]
+    if factors.ndim == 4:
+        given = pointer(means), pointer(factors), pointer(log_constants)
+        whole = pointer(columns), columns.shape[1], k, size, g * k
+        call(address(WEIGH, d), whole + given + (pointer(log_r), pointer(centred)))
+    else:
+        blocks.weigh(columns, means, factors, log_constants, g, size, log_r, centred)
+
+
+@compiled_exactly
+def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):
     """See `blocks.soft_maximum`; ``size`` is a multiple of `lanes.WIDTH`."""
-    at = address(SOFT_MAXIMUM, 0)
-    if at == 0:
-        return blocks.soft_maximum(log_r, v, size, total, scale, log_density)
-    return call_for_sum(at, (log_r, log_r.shape[1], log_r.shape[0], size, v, total, scale, log_density))
+    k, stride = log_r.shape
+    written = pointer(total), pointer(scale), pointer(log_density)
+    whole = pointer(log_r), stride, k, size, pointer(v)
+    return call_for_sum(address(SOFT_MAXIMUM, 0), whole + written + (1 if only_sum else 0,))
 
 
 @compiled_exactly
-def add_moments(columns, mean, r, scale, size, first, second, centred):
-    """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`."""
-    at = address(MOMENTS, mean.shape[0]) if second.ndim == 2 else 0
-    if at == 0:
-        return blocks.add_moments(columns, mean, r, scale, size, first, second, centred)
-    return call_for_sum(at, (columns, columns.shape[1], size, mean, r, scale, first, second, centred))
+def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred):
+    """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
+    k, d = means.shape[1], means.shape[2]
+    if second.ndim == 4:
+        whole = pointer(columns), columns.shape[1], end - begin, size, g * k + begin
+        given, sums = (pointer(means), pointer(r), pointer(scale)), (pointer(counts), pointer(first), pointer(second))
+        call(address(MOMENTS, d), whole + given + sums + (pointer(centred),))
+    else:
+        blocks.add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred)
 
 
 @compiled_exactly
 def allocate_single(r, total, key, first_row, size):
     """See `blocks.allocate_single`; ``size`` is a multiple of `lanes.WIDTH`."""
-    at = address(ALLOCATE, 0)
-    if at == 0:
-        blocks.allocate_single(r, total, key, first_row, size)
-    else:
-        call(at, (r, r.shape[1], r.shape[0], size, total, key, first_row))
+    k, stride = r.shape
+    call(address(ALLOCATE, 0), (pointer(r), stride, k, size, pointer(total), key, first_row))
 
 
 def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -148,12 +164,13 @@ def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[floa
     stride = (n + LINE - 1) // LINE * LINE
     columns, r, scale = np.zeros((d, stride)), np.zeros(stride), np.ones(stride)
     columns[:, :n], r[:n] = x.T, v
-    mean, centred = np.ascontiguousarray(about, float), np.empty((d, stride))
-    first, second = np.zeros(d), np.zeros((d, d))
-    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 6]
-    step = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address_of(MOMENTS, d))
-    arrays = [a.ctypes.data for a in (mean, r, scale, first, second, centred)]
-    return step(columns.ctypes.data, stride, stride, *arrays), first, second
+    mean, centred = np.ascontiguousarray(about, float), np.empty((d + PANEL, stride))
+    count, first, second = np.zeros(1), np.zeros(d), np.zeros((d, d))
+    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 4, *[ctypes.c_void_p] * 7]
+    step = ctypes.CFUNCTYPE(None, *kinds)(address_of(MOMENTS, d))
+    arrays = [a.ctypes.data for a in (mean, r, scale, count, first, second, centred)]
+    step(columns.ctypes.data, stride, 1, stride, 0, *arrays)
+    return float(count[0]), first, second
 
 
 def is_right() -> bool:
@@ -162,8 +179,8 @@ def is_right() -> bool:
     log_r, outputs, v = np.linspace(-800, 0, 3 * n).reshape(3, n), np.empty((3, n)), np.linspace(0, 2, n)
     r, largest = log_r.copy(), log_r.max(axis=0)
     arrays = [a.ctypes.data for a in (v, *outputs)]
-    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 4]
-    value = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address_of(SOFT_MAXIMUM, 0))(r.ctypes.data, n, 3, n, *arrays)
+    kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 4, ctypes.c_int64]
+    value = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address_of(SOFT_MAXIMUM, 0))(r.ctypes.data, n, 3, n, *arrays, 0)
     want = np.exp(log_r - largest)
     total = want.sum(axis=0)
     log_density = largest + np.log(total)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import LINE, block_array, transpose_block
+from bayesgmm.kernels.blocks import LINE, block_array, workspace
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
-from bayesgmm.kernels.steps import pad_weights, soft_maximum, weigh
+from bayesgmm.kernels.steps import pad_weights, soft_maximum, transpose_block, weigh
 
 #: Responsibilities of a block that are held at a time: 1 MB.
 BLOCK_VALUES = 131_072
@@ -95,10 +95,9 @@ def average_rows(
     """
     g, k, d = means.shape
     rows = min(max(BLOCK_VALUES // (g * k) // LINE * LINE, LINE), 512, stop - start)
-    columns, centred, r, below = block_array(d, rows), block_array(d, rows), block_array(k, rows), block_array(k, rows)
-    scratch, ones, values = block_array(4, rows), np.ones(rows), np.empty((k, rows, g))
+    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
+    below, ones, values = block_array(k, rows), np.ones(rows), np.empty((k, rows, g))
     sample, low, high = np.empty(SAMPLE), np.empty(g), np.empty(g)
-    v, total, scale, log_density = scratch[0], scratch[1], scratch[2], scratch[3]
     for first_row in range(start, stop, rows):
         size, at = min(rows, stop - first_row), first_row - start
         whole = pad_weights(ones, size, v)
@@ -106,11 +105,9 @@ def average_rows(
         for b in range(size):
             overlap[at + b] = 0.0
         for draw in range(g):
-            for c in range(k):
-                weigh(columns, means[draw, c], factors[draw, c], log_constants[draw, c], whole, r[c], centred)
-                for b in range(whole):
-                    below[c, b] = r[c, b]
-            soft_maximum(r, v, whole, total, scale, log_density)
+            weigh(columns, means, factors, log_constants, draw, whole, r, centred)
+            below[:, :whole] = r[:, :whole]
+            soft_maximum(r, v, whole, total, scale, log_density, False)
             for c in range(k):
                 for b in range(size):
                     share = r[c, b] * scale[b]

@@ -7,18 +7,18 @@ rows is transposed once and seen by all of them, and no pass keeps n x k values.
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import block_array, transpose_block
+from bayesgmm.kernels.blocks import workspace
 from bayesgmm.kernels.elementary import compiled
-from bayesgmm.kernels.steps import add_moments, pad_weights, respond
+from bayesgmm.kernels.steps import add_moments, are_zeros_and_ones, pad_weights, respond, transpose_block
 
 
 @compiled
 def block_rows(d):
     """Rows per block: a multiple of 32 that depends on the number of features alone.
 
-    Fewer where they then fit into a first-level cache of 48 KiB, and would not otherwise.
+    Fewer where they, or the panels that the moments are summed in, then fit into a first-level cache of 48 KiB.
     """
-    return 320 if 5 < d <= 16 else 512
+    return 384 if d <= 5 else 256
 
 
 @compiled
@@ -34,21 +34,18 @@ def expect_rows(
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r = block_array(d, rows), block_array(d, rows), block_array(k, rows)
-    scratch = block_array(4, rows)
-    v, total, scale, log_density = scratch[0], scratch[1], scratch[2], scratch[3]
+    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         for g in range(means.shape[0]):
             whole = pad_weights(sample_weight[min(g, sample_weight.shape[0] - 1), first_row:], size, v)
+            only_sum = log_densities.shape[0] == 0 and are_zeros_and_ones(v, whole)
             log_likelihood[g] += respond(
-                columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred
+                columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, only_sum,
+                centred,
             )  # fmt: skip
-            for c in range(k):
-                counts[g, c] += add_moments(
-                    columns, means[g, c], r[c], scale, whole, first[g, c], second[g, c], centred
-                )  # fmt: skip
+            add_moments(columns, means, r, scale, g, 0, k, whole, counts, first, second, centred)
         if log_densities.shape[0] > 0:
             log_densities[first_row : first_row + size] = log_density[:size]
 
@@ -73,16 +70,17 @@ def respond_rows(x, origin, inverse_unit, log_constants, means, factors, start, 
     """Write the log density (g, rows) and responsibilities (g, k, rows; or empty) of each row."""
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r = block_array(d, rows), block_array(d, rows), block_array(k, rows)
-    scratch, ones = block_array(4, rows), np.ones(rows)
-    v, total, scale, log_density = scratch[0], scratch[1], scratch[2], scratch[3]
+    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
+    ones = np.ones(rows)
     wanted = responsibilities.shape[0] > 0
     for first_row in range(start, stop, rows):
         size, at = min(rows, stop - first_row), first_row - start
         whole = pad_weights(ones, size, v)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         for g in range(means.shape[0]):
-            respond(columns, means[g], factors[g], log_constants[g], v, whole, r, total, scale, log_density, centred)
+            respond(
+                columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, False, centred
+            )  # fmt: skip
             for b in range(size):
                 log_densities[g, at + b] = log_density[b]
             if wanted:

@@ -19,17 +19,25 @@ else:
         stacklevel=2,
     )
 
-weigh, soft_maximum = chosen.weigh, chosen.soft_maximum
+transpose_block, weigh, soft_maximum = chosen.transpose_block, chosen.weigh, chosen.soft_maximum
 add_moments, allocate_single = chosen.add_moments, chosen.allocate_single
 moments_about = chosen.moments_about
 
 
 @compiled
-def respond(columns, means, factors, log_constants, v, size, r, total, scale, log_density, centred):
+def respond(columns, means, factors, log_constants, g, v, size, r, total, scale, log_density, only_sum, centred):
     """Return the weighted log-likelihood of a block; see `blocks.soft_maximum` for what is written."""
-    for c in range(means.shape[0]):
-        weigh(columns, means[c], factors[c], log_constants[c], size, r[c], centred)
-    return soft_maximum(r, v, size, total, scale, log_density)
+    weigh(columns, means, factors, log_constants, g, size, r, centred)
+    return soft_maximum(r, v, size, total, scale, log_density, only_sum)
+
+
+@compiled
+def are_zeros_and_ones(v, size):
+    """Return whether no weight is another number: sums of log densities are then logarithms of products."""
+    others = 0
+    for b in range(size):
+        others += v[b] * (v[b] - 1.0) != 0.0
+    return others == 0
 
 
 @compiled
