@@ -1,6 +1,7 @@
 """Figures: drawn by every backend, of every kind of result, with the user's names, from samples that are said."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -160,6 +161,19 @@ def test_draws_are_animated(which, request, tmp_path):
     figure = plots.animate_posterior(result, to=tmp_path / "draws.gif")
     assert len(figure.frames) == 60
     assert (tmp_path / "draws.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_a_film_in_mp4_needs_ffmpeg_and_says_so(one_feature, tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.animation.writers.is_available", lambda name: name != "ffmpeg")
+    with pytest.raises(bg.DataError, match=r"needs ffmpeg, which is not installed; write .gif or .html"):
+        plots.animate_posterior(one_feature, to=tmp_path / "draws.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_draws_are_filmed(one_feature, tmp_path):
+    plots.animate_posterior(one_feature, to=tmp_path / "draws.mp4")
+    assert (tmp_path / "draws.mp4").read_bytes()[4:8] == b"ftyp"
 
 
 def test_no_plotting_library_is_imported_with_the_package():

@@ -52,9 +52,9 @@ def animate_em(
     Raises
     ------
     DataError
-        If there are no such features.
+        If there are no such features, or the file cannot be written.
     """
-    data, k = result.data, result.model.n_components
+    written, data, k = _checked(to), result.data, result.model.n_components
     rng = np.random.default_rng(seed)
     means = data.values[rng.choice(len(data), k, replace=False, p=data.sample_weight / data.total_weight)]
     spread = np.diag(data.in_units(data.origin, data.unit).moments()[1]) * data.unit**2
@@ -62,7 +62,7 @@ def animate_em(
     run = fit(data, result.model, engine=EM(trace="parameters", n_init=1), start=start, seed=seed)
     path = parameters_of(dataset(run.tree, "trace"))
     steps = _spaced(len(path.weights))
-    return _shown(Film.of(result, path[steps], [f"iteration {step}" for step in steps], features), to)
+    return _shown(Film.of(result, path[steps], [f"iteration {step}" for step in steps], features), written)
 
 
 def animate_posterior(result: MixtureResult, *, features: Any = None, to: str | os.PathLike[str] | None = None) -> Any:
@@ -85,10 +85,10 @@ def animate_posterior(result: MixtureResult, *, features: Any = None, to: str | 
     Raises
     ------
     DataError
-        If there are no such features.
+        If there are no such features, or the file cannot be written.
     """
-    draws = thinned(result.draws(), MOST_FRAMES)
-    return _shown(Film.of(result, draws, [f"draw {at}" for at in range(len(draws.weights))], features), to)
+    written, draws = _checked(to), thinned(result.draws(), MOST_FRAMES)
+    return _shown(Film.of(result, draws, [f"draw {at}" for at in range(len(draws.weights))], features), written)
 
 
 def _spaced(number: int) -> np.ndarray:
@@ -218,16 +218,26 @@ def _widened(x: Float[np.ndarray, " n"]) -> tuple[float, float]:
     return float(x.min() - margin), float(x.max() + margin)
 
 
-def _shown(film: Film, to: str | os.PathLike[str] | None) -> Any:
+def _checked(to: str | os.PathLike[str] | None) -> Path | None:
+    """Refuse, before anything is computed, a file that cannot be written."""
+    if to is None:
+        return None
+    path = Path(to)
+    if path.suffix not in (".html", ".gif", ".mp4"):
+        raise DataError(f"an animation is written to .html, .gif or .mp4, got {str(path)!r}")
+    if path.suffix == ".mp4":
+        from matplotlib.animation import writers
+
+        if not writers.is_available("ffmpeg"):
+            raise DataError("a film in .mp4 needs ffmpeg, which is not installed; write .gif or .html")
+    return path
+
+
+def _shown(film: Film, path: Path | None) -> Any:
     """Return the figure, and write the film as well: HTML by Plotly, others by Matplotlib."""
     figure = film.plotly()
-    if to is None:
-        return figure
-    path = Path(to)
-    if path.suffix == ".html":
+    if path is not None and path.suffix == ".html":
         figure.write_html(path, include_plotlyjs=True, auto_play=False)
-    elif path.suffix in (".gif", ".mp4"):
+    elif path is not None:
         film.write(path)
-    else:
-        raise DataError(f"an animation is written to .html, .gif or .mp4, got {str(path)!r}")
     return figure

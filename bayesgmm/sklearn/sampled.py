@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn import mixture
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from bayesgmm.fitting import fit
 from bayesgmm.gibbs import Gibbs
@@ -16,7 +16,12 @@ from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior
+from bayesgmm.result import MixtureResult
 from bayesgmm.sklearn.behind import ResultBehind
+from bayesgmm.sklearn.point import GaussianMixture
+
+#: Parameters that say how a point estimate is sought.
+SEARCH = "tol", "reg_covar", "max_iter", "n_init", "init_params"
 
 
 class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
@@ -32,6 +37,9 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         Number of components.
     covariance_type : {"full", "tied", "diag", "spherical"}
         As scikit-learn has it.
+    tol, reg_covar, max_iter, n_init, init_params
+        Of the EM whose optimum the chains start from, with scikit-learn's meaning (`GaussianMixture`); where all are
+        None, EM starts often enough by itself. The posterior does not depend on them.
     sampler : {"gibbs", "nuts"}
         Who draws.
     draws, tune, chains : int
@@ -42,11 +50,17 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         Of the normal-inverse-Wishart prior, in scikit-learn's shapes.
     random_state : int, RandomState or None
         Seed of the draws.
+    warm_start : bool
+        Whether chains start from the last result.
+    verbose : int
+        Whether a progress bar is drawn; of scikit-learn's ``verbose_interval`` only the default is taken.
 
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : array
         Posterior means of the relabelled draws; the precisions are inverses of those.
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        Of the prior that was used.
     converged_ : bool
         Whether the result has no warning.
     n_iter_ : int
@@ -65,23 +79,14 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        name: mixture.BayesianGaussianMixture._parameter_constraints[name]
-        for name in (
-            "n_components",
-            "covariance_type",
-            "weight_concentration_prior",
-            "mean_precision_prior",
-            "mean_prior",
-            "degrees_of_freedom_prior",
-            "covariance_prior",
-            "random_state",
-        )
-    } | {
+        **mixture.BayesianGaussianMixture._parameter_constraints,
+        **{name: [None, *mixture.BayesianGaussianMixture._parameter_constraints[name]] for name in SEARCH},
         "sampler": [StrOptions({"gibbs", "nuts"})],
         "draws": [Interval(Integral, 4, None, closed="left")],
         "tune": [Interval(Integral, 20, None, closed="left")],
         "chains": [Interval(Integral, 1, None, closed="left")],
         "weight_concentration_prior_type": [StrOptions({"dirichlet_distribution"})],
+        "verbose_interval": [Options(Integral, {10})],
     }
 
     def __init__(
@@ -89,6 +94,11 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        tol: float | None = None,
+        reg_covar: float | None = None,
+        max_iter: int | None = None,
+        n_init: int | None = None,
+        init_params: str | None = None,
         sampler: str = "gibbs",
         draws: int = 1000,
         tune: int = 500,
@@ -100,9 +110,17 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         degrees_of_freedom_prior: float | None = None,
         covariance_prior: Any = None,
         random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
         self.sampler = sampler
         self.draws = draws
         self.tune = tune
@@ -114,6 +132,9 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.covariance_prior = covariance_prior
         self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Sample the posterior and return the most probable component of each row."""
@@ -123,10 +144,33 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         engine = (Gibbs if self.sampler == "gibbs" else NUTS)(draws=self.draws, tune=self.tune, chains=self.chains)
         model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(data))  # pyright: ignore[reportArgumentType]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        result = fit(data, model, engine=engine, seed=seed, sample_weight=weight, progress=False)
+        start = self._start(data, weight, seed)
+        result = fit(
+            data, model, engine=engine, start=start, seed=seed, sample_weight=weight, progress=self.verbose > 0
+        )
+        self._take_prior(result.model.prior_for(result.data))
         self.converged_, self.n_iter_ = not result.warnings, self.tune + self.draws
         self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in result.draws().arrays)))
         return result.predict(rows)
+
+    def _take_prior(self, prior: Any) -> None:
+        """Set the fitted attributes of the prior, which is the same for all components."""
+        scale = prior.scale[0]
+        self.weight_concentration_prior_, self.mean_prior_ = float(prior.concentration[0]), prior.loc[0].copy()
+        self.mean_precision_prior_, self.degrees_of_freedom_prior_ = float(prior.shrinkage[0]), float(prior.dof[0])
+        self.covariance_prior_ = {"diag": np.diag(scale).copy(), "spherical": float(scale[0, 0])}.get(
+            self.covariance_type, scale.copy()
+        )
+
+    def _start(self, data: Any, weight: np.ndarray, seed: int) -> MixtureResult | None:
+        """Return the point that EM starts from, where that was asked for in scikit-learn's words."""
+        if self.warm_start and hasattr(self, "result_"):
+            return self.result_
+        asked = {name: getattr(self, name) for name in SEARCH if getattr(self, name) is not None}
+        if not asked:
+            return None
+        point = GaussianMixture(self.n_components, covariance_type=self.covariance_type, random_state=seed, **asked)
+        return point.fit(data, sample_weight=weight).result_
 
     def _prior(self, data: Any) -> ConjugatePrior | None:
         """Return the prior that was asked for; what was not is scaled by the data."""
