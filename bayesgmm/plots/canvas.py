@@ -134,8 +134,10 @@ class Panel:
             self.limits(y=(len(values) - 0.5, -0.5))
 
     def labels(self, title: str = "", x: str = "", y: str = "") -> None:
-        """Write the title and what the axes are."""
-        self._draw.title(title, self.target, size=13, color=INK)
+        """Write the title, if there is one, and what the axes are."""
+        if title:
+            lines = title.replace("\n", "<br>") if self.backend == "plotly" else title
+            self._draw.title(lines, self.target, size=13, color=INK)
         self._draw.xlabel(x, self.target, size=12, color=INK)
         self._draw.ylabel(y, self.target, size=12, color=INK)
 

@@ -25,7 +25,7 @@ def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tup
     rows = result.data if data is None else result.as_seen(data)
     number = result.n_rows if data is None else len(rows)
     drawn = rows.subsample(most, np.random.default_rng(0))
-    return drawn, f" ({len(drawn):,} of {number:,} rows)" if number > len(drawn) else ""
+    return drawn, f"\n({len(drawn):,} of {number:,} rows)" if number > len(drawn) else ""
 
 
 def memberships(

@@ -181,6 +181,9 @@ def components(
     canvas = Canvas.of(1, 1, backend, result.model.n_components, width=5.6)
     shown = Shown.of(result, data, ci_prob)
     draw_components(canvas.panels[0], shown, Coloured.of(result, shown.rows), i, j)
+    canvas.panels[0].labels(
+        f"{100 * ci_prob:.0f} % of each group{shown.said}", *(shown.rows.features[f] for f in (i, j))
+    )
     canvas.legend()
     return canvas.collection
 
@@ -203,7 +206,7 @@ def draw_components(panel: Panel, shown: Shown, coloured: Coloured, i: int, j: i
             panel.lines(lines[..., 0], lines[..., 1], c, width=0.6, alpha=0.45)
         middle = ellipse(means.mean(axis=0), covariances.mean(axis=0), i, j, shown.ci_prob)
         panel.line(middle[:, 0], middle[:, 1], c, width=2.2)
-    panel.labels(f"{100 * shown.ci_prob:.0f} % of each group{shown.said}", rows.features[i], rows.features[j])
+    panel.labels(x=rows.features[i], y=rows.features[j])
 
 
 def ellipse(
@@ -243,7 +246,7 @@ def pairs(result: MixtureResult, *, features: Any = None, ci_prob: float = 0.9, 
     if len(at) < 2:
         raise DataError("a pairs plot needs at least two features; use plots.density")
     shown = Shown.of(result, None, ci_prob)
-    coloured, names = Coloured.of(result, shown.rows), shown.rows.features
+    coloured = Coloured.of(result, shown.rows)
     canvas = Canvas.of(len(at), len(at), backend, result.model.n_components, width=3.8)
     for number, panel in enumerate(canvas.panels):
         row, column = divmod(number, len(at))
@@ -251,7 +254,6 @@ def pairs(result: MixtureResult, *, features: Any = None, ci_prob: float = 0.9, 
             draw_density(panel, shown, at[row])
         elif column < row:
             draw_components(panel, shown, coloured, at[column], at[row])
-            panel.labels("", names[at[column]], names[at[row]])
         else:
             panel.off()
     canvas.legend()
