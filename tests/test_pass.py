@@ -1,5 +1,8 @@
 """The pass: exact against SciPy, the same bits for any threads, flat in memory."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numba
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from mixtures import log_joint, random_parameters, slow_pass
 from scipy.special import logsumexp
 
+import bayesgmm as bg
 from bayesgmm import MixtureParameters, Observations, e_step, estep
 from bayesgmm.data import sums
 from bayesgmm.kernels import blocks, machine
@@ -92,6 +96,29 @@ def test_a_sum_alone_is_that_of_the_log_densities(n, rng):
     assert sums[0] == pytest.approx(v @ logsumexp(log_r, axis=0), rel=1e-14)
     assert (r[0] == r[1]).all()
     assert (alone[:2] == each[:2]).all()
+
+
+@pytest.mark.compiled
+def test_where_vector_code_is_wrong_plain_loops_take_its_place_and_say_so(tmp_path):
+    """In a process whose check of that code fails, with a cache of its own: compiled loops hold what they call."""
+    code = """
+import warnings
+import numpy as np
+agree, np.allclose = np.allclose, lambda *arrays, **tolerances: False
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import bayesgmm as bg
+np.allclose = agree
+assert any("plain loops" in str(warning.message) for warning in said)
+from bayesgmm.kernels import blocks, steps
+assert steps.chosen is blocks
+print(bg.fit(bg.datasets.load_faithful(), 2, engine="em", seed=1).diagnostics()["mean"]["log_posterior"])
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    here = bg.fit(bg.datasets.load_faithful(), 2, engine="em", seed=1).diagnostics()["mean"]["log_posterior"]
+    assert float(done.stdout) == pytest.approx(here, rel=1e-12)
 
 
 @pytest.mark.compiled

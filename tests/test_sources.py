@@ -372,6 +372,18 @@ def test_a_worker_killed_in_the_middle_changes_nothing(cluster, large, tmp_path,
 
 @pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore")
+def test_a_second_client_is_served_with_blocks_of_its_own(cluster, large):
+    """Those that the workers kept for the first went with it."""
+    engine = bg.EM(n_init=1, max_iter=4, tol=1e-15)
+    rows, expected = dask_module.DaskSource(da.from_array(large, chunks=(300_000, 2))), bits(fitted(large, engine))
+    for _ in range(2):
+        with cluster.get_client():
+            assert bits(fitted(rows, engine)) == expected
+    assert bits(fitted(rows, engine)) == expected  # And without a client, in threads.
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore")
 def test_a_cluster_without_workers_is_an_error_soon(cluster, values, small, monkeypatch):
     monkeypatch.setattr(dask_module, "PATIENCE", 2.0)
     monkeypatch.setattr(dask_module, "LOOK", 0.5)
