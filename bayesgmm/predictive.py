@@ -85,7 +85,7 @@ def loo(draws: MixtureParameters, data: Rows, kind: CovarianceType, r_eff: float
             ConvergenceWarning,
             stacklevel=3,
         )
-    index = data.index if isinstance(data, Observations) else np.empty(0)
+    index = np.asarray(data.index) if isinstance(data, Observations) else np.empty(0)
     return elpd_data(
         elpd=found.mean * found.rows,
         se=float(np.sqrt(found.squares * found.rows / max(found.rows - 1, 1))),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 
@@ -17,8 +18,36 @@ def worth(work: int, most: int) -> int:
 
 
 def mapped[T, R](function: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
-    """Return the function of every item, in order, on so many threads."""
+    """Return the function of every item, in order, on so many threads, of which the caller's is one.
+
+    An exception, or an interrupt from the keyboard, ends the work of all as soon as each has done its item.
+    """
     if threads == 1:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
+    each = list(items)
+    waiting, found, failures = deque(enumerate(each)), {}, []
+
+    def work() -> None:
+        while waiting:
+            try:
+                at, item = waiting.popleft()
+            except IndexError:  # Another thread took the last.
+                return
+            try:
+                found[at] = function(item)
+            except BaseException as error:
+                failures.append(error)
+                waiting.clear()
+
+    helpers = [threading.Thread(target=work) for _ in range(threads - 1)]
+    try:
+        for helper in helpers:
+            helper.start()
+        work()
+    finally:
+        waiting.clear()
+        for helper in helpers:
+            helper.join()
+    if failures:
+        raise failures[0]
+    return [found[at] for at in range(len(each))]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import numba
@@ -19,6 +20,7 @@ from bayesgmm.data import sums
 from bayesgmm.kernels import blocks, machine
 from bayesgmm.kernels.factors import precision_factors
 from bayesgmm.kernels.steps import padded, soft_maximum
+from bayesgmm.threads import mapped
 
 
 def soft(log_r, v=None):
@@ -312,3 +314,25 @@ def test_covariances_keep_their_digits_however_ill_conditioned_and_far_apart(con
         found = stats.second[c] / stats.counts[c] - np.multiply.outer(shift, shift)
         factor = np.linalg.cholesky(np.linalg.inv(expected))
         assert np.abs(factor.T @ (found - expected) @ factor).max() < 1e-16 * condition + 1e-11
+
+
+def test_work_on_threads_keeps_its_order_and_ends_at_the_first_failure():
+    """The caller works too, and whoever fails empties the queue for all."""
+    slow_first = [0.05, 0.0, 0.0, 0.0, 0.0]
+
+    def sleep(at):
+        time.sleep(slow_first[at])
+        return at
+
+    assert mapped(sleep, range(5), 3) == [0, 1, 2, 3, 4]
+    done = []
+
+    def fails(at):
+        time.sleep(0.01)
+        done.append(at)
+        if at == 3:
+            raise ZeroDivisionError(str(at))
+
+    with pytest.raises(ZeroDivisionError, match="3"):
+        mapped(fails, range(1000), 2)
+    assert len(done) < 10

@@ -154,7 +154,7 @@ class Observations(Rows):
         How often each row counts (frequency weights): weight 3 equals the row three times.
     features : tuple of str
         Names of the d columns.
-    index : array (n,)
+    index : array (n,), or range
         Names of the rows.
     origin, unit : array (d,)
         The pass over the data sees ``(values - origin) / unit``; 0 and 1 until `standardised`.
@@ -169,7 +169,7 @@ class Observations(Rows):
     values: Float[np.ndarray, "n d"]
     sample_weight: Float[np.ndarray, " n"]
     features: tuple[str, ...]
-    index: np.ndarray
+    index: np.ndarray | range
     origin: Float[np.ndarray, " d"]
     unit: Float[np.ndarray, " d"]
 
@@ -264,7 +264,8 @@ class Observations(Rows):
 
     def taken(self, at: Any) -> Self:
         """Return the rows that an index or slice names."""
-        return replace(self, values=self.values[at], sample_weight=self.sample_weight[at], index=self.index[at])
+        index = self.index if isinstance(at, slice) else np.asarray(self.index)
+        return replace(self, values=self.values[at], sample_weight=self.sample_weight[at], index=index[at])
 
     def matching(self, features: tuple[str, ...]) -> Self:
         """Return the columns that carry these names, or all if unnamed and as many.

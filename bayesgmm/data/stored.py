@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -41,8 +42,8 @@ class Work:
     def __call__(self, values: Float[np.ndarray, "rows d"], start: int) -> Any:
         """Apply the function to what was read."""
         n = len(values)
-        weight = np.ones(n) if self.sample_weight is None else self.sample_weight[start : start + n]
-        block = Observations(values, weight, self.features, np.arange(start, start + n), self.origin, self.unit)
+        weight = _ones(n) if self.sample_weight is None else self.sample_weight[start : start + n]
+        block = Observations(values, weight, self.features, range(start, start + n), self.origin, self.unit)
         return self.block_function(block, start, *self.arguments)
 
 
@@ -150,6 +151,12 @@ class StoredObservations(Rows):
         if self.features == features:
             return self
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
+
+
+@lru_cache(maxsize=2)
+def _ones(n: int) -> Float[np.ndarray, " n"]:
+    """Return weights of 1, kept from block to block: to write them anew cost more than to read the block."""
+    return np.ones(n)
 
 
 def _picked(block: Observations, start: int, at: np.ndarray) -> np.ndarray:

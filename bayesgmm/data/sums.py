@@ -18,6 +18,8 @@ from bayesgmm.threads import mapped
 CHUNK_ROWS = 32_768
 #: Most chunks in a block, and the values that one should not exceed: 32 MB.
 MOST_CHUNKS, BLOCK_VALUES = 16, 4_194_304
+#: Stretches of chunks that each thread has on average.
+PARTS_OF_A_THREAD = 2
 
 
 def block_bounds(n: int, d: int) -> list[tuple[int, int]]:
@@ -62,13 +64,14 @@ def folded(
     """Let a compiled ``one_part(start, stop, totals)`` write its sums for each chunk of n rows, and add them up."""
     chunks = -(-n // CHUNK_ROWS)
     totals = [np.zeros((chunks, *shape)) for shape in shapes]
-    if min(threads, chunks) == 1:
-        one_part(0, n, totals)
-    else:
+    threads = min(threads, chunks)
+    # Few enough that calls cost nothing, enough that a thread that is held up does not hold up the others.
+    cuts = np.linspace(0, chunks, PARTS_OF_A_THREAD * threads + 1 if threads > 1 else 2).round().astype(int)
 
-        def one_chunk(c: int) -> None:
-            start = c * CHUNK_ROWS
-            one_part(start, min(start + CHUNK_ROWS, n), [array[c : c + 1] for array in totals])
+    def one_stretch(at: int) -> None:
+        first, last = int(cuts[at]), int(cuts[at + 1])
+        if first < last:
+            one_part(first * CHUNK_ROWS, min(last * CHUNK_ROWS, n), [array[first:last] for array in totals])
 
-        mapped(one_chunk, range(chunks), min(threads, chunks))
+    mapped(one_stretch, range(len(cuts) - 1), threads)
     return [pairwise(array) for array in totals]

@@ -8,7 +8,7 @@ loc, shrinkage, loc_covariance, dof, scale)``, `kind` an index into the covarian
 import numpy as np
 
 from bayesgmm.kernels.elementary import compiled_exactly
-from bayesgmm.kernels.factors import invert_lower, precision_factor
+from bayesgmm.kernels.factors import invert_lower, write_precision_factors
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
 HALF_LOG_2PI = 0.9189385332046727
@@ -182,13 +182,12 @@ def draw_parameters(rng, hyperparameters, about, counts, first, second, weights,
 def write_factors(weights, covariances, log_constants, factors):
     """Write what the pass reads of the parameters: constants (k) and factors (k, d, d), or diagonals (k, d)."""
     k, d, _ = covariances.shape
-    lower = np.empty((d, d))
+    if factors.ndim == 3:
+        write_precision_factors(covariances, factors, log_constants)
     for c in range(k):
         if factors.ndim == 2:
-            log_det = 0.0
+            log_constants[c] = 0.0
             for j in range(d):
                 factors[c, j] = 1.0 / np.sqrt(covariances[c, j, j])
-                log_det += np.log(covariances[c, j, j])
-        else:
-            log_det = precision_factor(covariances[c], factors[c], lower)
-        log_constants[c] = np.log(weights[c]) - 0.5 * log_det - d * HALF_LOG_2PI
+                log_constants[c] += np.log(covariances[c, j, j])
+        log_constants[c] = np.log(weights[c]) - 0.5 * log_constants[c] - d * HALF_LOG_2PI

@@ -50,37 +50,39 @@ def lower_inverses_gradient(inverses, along):
 
 
 @compiled_exactly
-def precision_factor(matrix, factor, lower):
-    """Write lower-triangular ``P`` with ``inv(matrix) = P P'``; return ``log|matrix|``, inf if singular.
+def write_precision_factors(matrices, factors, log_det):
+    """Write lower-triangular ``P`` with ``inv(matrix) = P P'`` and ``log|matrix|`` of matrices (m, d, d).
 
-    Cholesky from the last row up (``matrix = U U'``), then ``P = inv(U)'``: no inverse of the
-    matrix itself is ever formed. ``lower (d, d)`` is scratch for the transpose of U, whose inverse is P.
+    Cholesky from the last row up (``matrix = U U'``), then ``P = inv(U)'``: no inverse of the matrix itself is ever
+    formed. A singular matrix has the log determinant inf, and its factor is left as it is.
     """
-    d = matrix.shape[0]
-    log_det = 0.0
-    for j in range(d - 1, -1, -1):
-        pivot = matrix[j, j]
-        for m in range(j + 1, d):
-            pivot -= lower[m, j] * lower[m, j]
-        # Not `pivot <= 0`: NaN has to fail too.
-        if not pivot > 0.0 or pivot == np.inf:
-            return np.inf
-        lower[j, j] = np.sqrt(pivot)
-        log_det += np.log(pivot)
-        for i in range(j):
-            value = matrix[i, j]
-            for m in range(j + 1, d):
-                value -= lower[m, i] * lower[m, j]
-            lower[j, i] = value / lower[j, j]
-    invert_lower(lower, factor)
-    return log_det
+    d = matrices.shape[1]
+    # The transpose of U, whose inverse is P.
+    lower = np.empty((d, d))
+    for m in range(matrices.shape[0]):
+        log_det[m] = 0.0
+        for j in range(d - 1, -1, -1):
+            pivot = matrices[m, j, j]
+            for q in range(j + 1, d):
+                pivot -= lower[q, j] * lower[q, j]
+            # Not `pivot <= 0`: NaN has to fail too.
+            if not pivot > 0.0 or pivot == np.inf:
+                log_det[m] = np.inf
+                break
+            lower[j, j] = np.sqrt(pivot)
+            log_det[m] += np.log(pivot)
+            for i in range(j):
+                value = matrices[m, i, j]
+                for q in range(j + 1, d):
+                    value -= lower[q, i] * lower[q, j]
+                lower[j, i] = value / lower[j, j]
+        if log_det[m] != np.inf:
+            invert_lower(lower, factors[m])
 
 
 @compiled_exactly
 def precision_factors(matrices):
-    """Return factors (m, d, d), each as by `precision_factor`, and log determinants (m)."""
-    factors = np.zeros(matrices.shape)
-    log_det, lower = np.empty(matrices.shape[0]), np.empty(matrices.shape[1:])
-    for m in range(matrices.shape[0]):
-        log_det[m] = precision_factor(matrices[m], factors[m], lower)
+    """Return factors (m, d, d) and log determinants (m), as `write_precision_factors` writes them."""
+    factors, log_det = np.zeros(matrices.shape), np.empty(matrices.shape[0])
+    write_precision_factors(matrices, factors, log_det)
     return factors, log_det
