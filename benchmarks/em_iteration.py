@@ -67,7 +67,7 @@ def _row(size: tuple[int, int, int], targets: tuple[float, float], more: int, re
     for peer, target in zip(("sklearn", "onedal"), targets, strict=True):
         row |= {f"over_{peer}": each[peer] / each["bayesgmm"] if peer in each else None, f"{peer}_target": target}
     row["of_dgemm"] = flops / (each["bayesgmm"] / 1e3) / dgemm_rate()
-    row["extra_mb"] = extra_memory(partial(runs["bayesgmm"], SHORT))
+    row["extra_mb"] = extra_memory(partial(of_bayesgmm, Observations.of(x), start, SHORT))
     return row
 
 
@@ -148,7 +148,7 @@ class Ended(NamedTuple):
     iterations: int
 
 
-def of_bayesgmm(x: np.ndarray, start: MixtureParameters, iterations: int) -> Ended:
+def of_bayesgmm(x: Any, start: MixtureParameters, iterations: int) -> Ended:
     """Run the engine's own loop; checking the table is not part of an iteration."""
     prior = ConjugatePrior.flat(start.n_components, start.n_features, "full")
     climbs = climb(start.reshaped((1,)), Observations.of(x), prior, EM(max_iter=iterations, tol=0).stopping)
