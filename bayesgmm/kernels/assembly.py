@@ -1,7 +1,7 @@
-"""The three steps of the pass over one block of rows, each written for the number of features at hand.
+"""The steps of the pass over one block of rows, each written for the number of features at hand.
 
 Arrays are columns of a block, one feature or component a row, whose rows (a multiple of `lanes.WIDTH`) stand side
-by side. What each function does is said, in plain loops, by its namesake in `blocks` and `moments`.
+by side. What each function does is said, in plain loops, by its namesake in `blocks`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ TILE = (4, 4) if WIDTH == 8 else (2, 4)
 TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
 
 VOID = ir.VoidType()
-VV = 4
 
 
 def by_rows(code: Code, size: ir.Value, vectors: int, carried: list[Lanes], body: Callable[..., Any]) -> list[Lanes]:
@@ -53,11 +52,8 @@ class Transpose:
             code.loop(0, whole, WIDTH, [], self.rows)
 
         def feature(j: ir.Value, _: list[Lanes]) -> None:
-            shift, factor, row = (
-                code.scalar(self.origin, j),
-                code.scalar(self.inverse_unit, j),
-                builder.mul(self.stride, j),
-            )
+            shift, factor = code.scalar(self.origin, j), code.scalar(self.inverse_unit, j)
+            row = builder.mul(self.stride, j)
 
             def one(at: ir.Value, _: list[Lanes]) -> None:
                 value = code.scalar(self.x, builder.mul(at, features), j)
@@ -299,13 +295,10 @@ class Moments:
 
     def in_registers(self) -> Lanes:
         """Sum over all features, as many at a time as registers hold the sums of; return the sum of the weights."""
-        (begin, end), *others = _ranges(self.d)
-        count = self.features(0, begin, end)
-        for begin, end in others:
-            self.features(0, begin, end)
-        return count[0]
+        counts = [self.features(self.code.whole(0), begin, end) for begin, end in _ranges(self.d)]
+        return counts[0][0]
 
-    def features(self, start: ir.Value | int, begin: int, end: int) -> list[Lanes]:
+    def features(self, start: ir.Value, begin: int, end: int) -> list[Lanes]:
         """Add what features ``begin ... end``, counted from ``start``, sum to with themselves and those before.
 
         Returns the sum of the weights, if these are computed here. What others need is written: weights, centred
@@ -313,10 +306,8 @@ class Moments:
         """
         code, zero, goes_on = self.code, self.code.constant(0.0), self.tiled or end < self.d
         counted = begin == 0 and not self.tiled
-        columns = [
-            code.builder.mul(code.whole(n) if start == 0 else code.builder.add(start, code.whole(n)), self.stride)
-            for n in range(end)
-        ]
+        features = [code.builder.add(start, code.whole(n)) for n in range(end)]
+        columns = [code.builder.mul(feature, self.stride) for feature in features]
         # Their own pairs first: what is loaded of those before then takes one register at a time.
         pairs = [(i, j) for j in (*range(begin, end), *range(begin)) for i in range(max(j, begin), end)]
 
@@ -329,8 +320,7 @@ class Moments:
             t: dict[int, Lanes] = {}
             u: dict[int, Lanes] = {}
             for n in range(begin, end):
-                mean = code.read_spread(self.mean, n) if start == 0 else code.read_spread(self.mean, start, n)
-                t[n] = code.load(self.columns, columns[n], at) - mean
+                t[n] = code.load(self.columns, columns[n], at) - code.read_spread(self.mean, features[n])
                 u[n] = w * t[n]
                 if goes_on:
                     code.store(t[n], self.centred, columns[n], at)
@@ -346,7 +336,7 @@ class Moments:
 
         number = counted + end - begin + len(pairs)
         sums = code.loop(0, self.size, WIDTH, [zero] * number, step)
-        firsts = [(self.first, n if start == 0 else code.builder.add(start, code.whole(n))) for n in range(begin, end)]
+        firsts = [(self.first, feature) for feature in features[begin:]]
         code.add_each(firsts + [(self.second, self.place(start, start, i, j)) for i, j in pairs], sums[counted:])
         return sums[:counted]
 
@@ -395,10 +385,9 @@ class Moments:
         sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (width * height), step)
         code.add_each([(self.second, self.place(i, j, *divmod(n, width))) for n in range(width * height)], sums)
 
-    def place(self, i: ir.Value | int, j: ir.Value | int, down: int, across: int) -> ir.Value:
+    def place(self, i: ir.Value, j: ir.Value, down: int, across: int) -> ir.Value:
         """Return where the second moment of a pair of features is."""
         code = self.code
-        i, j = (code.whole(n) if isinstance(n, int) else n for n in (i, j))
         row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
         return code.builder.add(code.builder.add(row, j), code.whole(across))
 
