@@ -62,12 +62,15 @@ def test_log_densities_are_logs_of_sums_to_an_ulp(k, rng):
 @pytest.mark.compiled
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 16, 18, 33])
 @pytest.mark.parametrize("rows", [8, 24, 40, 104])
-def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, rng):
+@pytest.mark.parametrize("is_diagonal", [False, True])
+def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, is_diagonal, rng):
     """Every number of features has code of its own; remainders of tiles and vectors are all met."""
     k, stride = 3, rows + 8
     columns, means, factors = (
         rng.normal(size=(d, stride)), rng.normal(size=(2, k, d)), np.tril(rng.normal(size=(2, k, d, d)))
     )  # fmt: skip
+    if is_diagonal:
+        factors = np.ascontiguousarray(np.diagonal(factors, axis1=2, axis2=3))
     found, scratch = np.zeros((2, k, stride)), np.empty((d + blocks.PANEL, stride))
     for log_r, module in zip(found, (blocks, machine), strict=True):
         module.weigh(columns, means, factors, -np.arange(2.0 * k).reshape(2, k), 1, rows, log_r, scratch)
@@ -80,9 +83,11 @@ def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, rng):
     assert (transposed[0, :, : size + blocks.LINE] == transposed[1, :, : size + blocks.LINE]).all()
     r, scale, sums = rng.uniform(size=(k, stride)), rng.uniform(size=stride), []
     for module in (blocks, machine):
-        counts, first, second = np.full((2, k), 2.0), np.ones((2, k, d)), np.ones((2, k, d, d))
+        counts, first, second = np.full((2, k), 2.0), np.ones((2, k, d)), np.ones(factors.shape)
         module.add_moments(columns, means, r.copy(), scale, 1, 1, k, rows, counts, first, second, scratch)
-        sums.append(np.concatenate([counts.ravel(), first.ravel(), np.tril(second).ravel()]))
+        sums.append(
+            np.concatenate([counts.ravel(), first.ravel(), (second if is_diagonal else np.tril(second)).ravel()])
+        )
     assert np.allclose(*sums, rtol=1e-12, atol=1e-12)
 
 

@@ -84,9 +84,9 @@ class Weigh:
     For k components of the grid from ``first`` on.
     """
 
-    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+    def __init__(self, module: ir.Module, name: str, d: int, factor_size: int | None = None) -> None:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER]
-        self.code, self.d = Code(module, name, kinds, VOID), d
+        self.code, self.d, self.factor_size = Code(module, name, kinds, VOID), d, factor_size or d * d
         self.columns, self.stride, k, size, self.first, *self.components, self.centred = self.code.function.args
 
         def component(c: ir.Value, _: list[Lanes]) -> None:
@@ -96,17 +96,22 @@ class Weigh:
         def rows(at: ir.Value, vectors: int, _: list[Lanes]) -> None:
             self.code.loop(0, k, 1, [], lambda c, _: self.turn_to(c).in_registers(at, vectors))
 
-        if d <= FEW:
-            by_rows(self.code, size, max(1, min(4, (REGISTERS - 4) // (d + 2))), [], rows)
+        vectors = self.vectors()
+        if vectors:
+            by_rows(self.code, size, vectors, [], rows)
         else:
             self.code.loop(0, k, 1, [], component)
         self.code.builder.ret_void()
+
+    def vectors(self) -> int:
+        """Return of how many vectors of rows all centred features fit into registers."""
+        return max(1, min(4, (REGISTERS - 4) // (self.d + 2))) if self.d <= FEW else 0
 
     def turn_to(self, c: ir.Value) -> Weigh:
         """Say where one component is."""
         code, d, at = self.code, self.d, self.code.builder.add(self.first, c)
         means, factors, log_constants, log_r = self.components
-        self.mean, self.factor = code.row(means, at, d), code.row(factors, at, d * d)
+        self.mean, self.factor = code.row(means, at, d), code.row(factors, at, self.factor_size)
         self.start, self.log_r = code.read_spread(log_constants, at), code.row(log_r, c, self.stride)
         return self
 
@@ -168,6 +173,30 @@ class Weigh:
         half, floor = self.code.constant(-0.5), self.code.constant(el.LOWEST)
         for u, square in enumerate(squares):
             self.code.store(square.times_plus(half, self.start).at_least(floor), self.log_r, at, u * WIDTH)
+
+
+class WeighDiagonal(Weigh):
+    """The same where factors are diagonals (k, d)."""
+
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        super().__init__(module, name, d, factor_size=d)
+
+    def vectors(self) -> int:
+        """Return how many vectors of rows are taken at a time, feature by feature."""
+        return TILE[0]
+
+    def in_registers(self, at: ir.Value, vectors: int) -> None:
+        """Add the squares of one feature after another."""
+        code = self.code
+
+        def feature(j: ir.Value, squares: list[Lanes]) -> list[Lanes]:
+            m, p, row = (
+                code.read_spread(self.mean, j), code.read_spread(self.factor, j), code.builder.mul(self.stride, j)
+            )  # fmt: skip
+            y = [(code.load(self.columns, row, at, u * WIDTH) - m) * p for u in range(vectors)]
+            return [yu.times_plus(yu, square) for yu, square in zip(y, squares, strict=True)]
+
+        self.finish(at, code.loop(0, self.d, 1, [code.constant(0.0)] * vectors, feature))
 
 
 def exponential(x: Lanes) -> Lanes:
@@ -277,9 +306,9 @@ class Moments:
     For k components of the grid from ``first`` on. ``r`` may become ``r * scale``.
     """
 
-    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+    def __init__(self, module: ir.Module, name: str, d: int, second_size: int | None = None) -> None:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 7]
-        self.code, self.d = Code(module, name, kinds, VOID), d
+        self.code, self.d, self.second_size = Code(module, name, kinds, VOID), d, second_size or d * d
         self.columns, self.stride, k, self.size, self.skipped, *self.components, self.centred = self.code.function.args
         self.panel, self.tiled = self.code.row(self.centred, self.code.whole(d), self.stride), d > FEW
         self.code.loop(0, k, 1, [], self.component)
@@ -290,8 +319,27 @@ class Moments:
         code, d = self.code, self.d
         means, r, self.scale, counts, first, second = self.components
         self.r, c = code.row(r, c, self.stride), code.builder.add(self.skipped, c)
-        self.mean, self.first, self.second = code.row(means, c, d), code.row(first, c, d), code.row(second, c, d * d)
-        code.add_to(counts, c, (self.in_tiles() if self.tiled else self.in_registers()).total())
+        self.mean, self.first, self.second = (
+            code.row(means, c, d),
+            code.row(first, c, d),
+            code.row(second, c, self.second_size),
+        )
+        code.add_to(counts, c, self.sums().total())
+
+    def sums(self) -> Lanes:
+        """Add the moments, and return the sum of the weights."""
+        return self.in_tiles() if self.tiled else self.in_registers()
+
+    def weights(self) -> Lanes:
+        """Write the weights, and return their sum."""
+        code = self.code
+
+        def weight(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w = code.load(self.r, at) * code.load(self.scale, at)
+            code.store(w, self.r, at)
+            return [held[0] + w]
+
+        return code.loop(0, self.size, WIDTH, [code.constant(0.0)], weight)[0]
 
     def in_registers(self) -> Lanes:
         """Sum over all features, as many at a time as registers hold the sums of; return the sum of the weights."""
@@ -342,24 +390,18 @@ class Moments:
 
     def in_tiles(self) -> Lanes:
         """Sum over panels of features, each with the tiles before it; return the sum of the weights."""
-        code, d = self.code, self.d
-
-        def weight(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(self.r, at) * code.load(self.scale, at)
-            code.store(w, self.r, at)
-            return [held[0] + w]
+        code, d, count = self.code, self.d, self.weights()
 
         def panels(i: ir.Value, _: list[Lanes]) -> None:
             for n in range(0, period, TALL):
                 self.add_panel(code.builder.add(i, code.whole(n)), TALL, n % ACROSS)
 
-        count = code.loop(0, self.size, WIDTH, [code.constant(0.0)], weight)
         period = math.lcm(TALL, ACROSS)
         whole = d - d % period
         code.loop(0, whole, period, [], panels)
         for i in range(whole, d, TALL):
             self.add_panel(code.whole(i), min(TALL, d - i), i % ACROSS)
-        return count[0]
+        return count
 
     def add_panel(self, i: ir.Value, height: int, over: int) -> None:
         """Add a panel of so many features from i; ``over`` of those before it are left by tiles of full width."""
@@ -390,6 +432,38 @@ class Moments:
         code = self.code
         row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
         return code.builder.add(code.builder.add(row, j), code.whole(across))
+
+
+class MomentsDiagonal(Moments):
+    """The same where of the second moments the diagonals (k, d) alone are wanted."""
+
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        super().__init__(module, name, d, second_size=d)
+
+    def sums(self) -> Lanes:
+        """Add the moments, and return the sum of the weights."""
+        code, whole, count = self.code, self.d - self.d % ACROSS, self.weights()
+        code.loop(0, whole, ACROSS, [], lambda j, _: self.squares(j, ACROSS))
+        if self.d % ACROSS:
+            self.squares(code.whole(whole), self.d % ACROSS)
+        return count
+
+    def squares(self, j: ir.Value, number: int) -> None:
+        """Add what so many features from j on sum to."""
+        code = self.code
+        features = [code.builder.add(j, code.whole(n)) for n in range(number)]
+
+        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            w, t = code.load(self.r, at), []
+            for feature in features:
+                row = code.builder.mul(feature, self.stride)
+                t.append(code.load(self.columns, row, at) - code.read_spread(self.mean, feature))
+            u = [w * ti for ti in t]
+            firsts = [h + ui for h, ui in zip(held, u, strict=False)]
+            return firsts + [ui.times_plus(ti, h) for ui, ti, h in zip(u, t, held[number:], strict=True)]
+
+        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (2 * number), step)
+        code.add_each([(pointer, feature) for pointer in (self.first, self.second) for feature in features], sums)
 
 
 def _ranges(number: int) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ Coordinates are ``(x - origin) * inverse_unit``. A component is given by its mea
 lower-triangular precision factor ``P`` (``inv(covariance) = P @ P.T``), so that
 ``y = P.T @ (x - mean)`` has the identity as covariance; a factor of shape (d,) is a diagonal.
 
-`steps` says whether these loops are run or, for full factors, those of `assembly`, which they are the oracle of.
+`steps` says whether these loops are run or those of `assembly`, which they are the oracle of.
 """
 
 import numpy as np

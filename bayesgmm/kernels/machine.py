@@ -21,8 +21,11 @@ from bayesgmm.kernels.elementary import compiled_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
 #: The functions of `assembly`: the first index of the table.
-STEPS = assembly.Transpose, assembly.Weigh, assembly.SoftMaximum, assembly.Moments, assembly.Allocate
-TRANSPOSE, WEIGH, SOFT_MAXIMUM, MOMENTS, ALLOCATE = range(len(STEPS))
+STEPS = (
+    assembly.Transpose, assembly.Weigh, assembly.WeighDiagonal, assembly.SoftMaximum, assembly.Moments,
+    assembly.MomentsDiagonal, assembly.Allocate,
+)  # fmt: skip
+TRANSPOSE, WEIGH, WEIGH_DIAGONAL, SOFT_MAXIMUM, MOMENTS, MOMENTS_DIAGONAL, ALLOCATE = range(len(STEPS))
 #: Numbers of features that the table holds; code for more is asked for at every pass.
 MOST_FEATURES = 1024
 
@@ -119,12 +122,10 @@ def transpose_block(x, origin, inverse_unit, start, size, columns):
 def weigh(columns, means, factors, log_constants, g, size, log_r, centred):
     """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
     k, d = means.shape[1], means.shape[2]
-    if factors.ndim == 4:
-        given = pointer(means), pointer(factors), pointer(log_constants)
-        whole = pointer(columns), columns.shape[1], k, size, g * k
-        call(address(WEIGH, d), whole + given + (pointer(log_r), pointer(centred)))
-    else:
-        blocks.weigh(columns, means, factors, log_constants, g, size, log_r, centred)
+    given = pointer(means), pointer(factors), pointer(log_constants)
+    whole = pointer(columns), columns.shape[1], k, size, g * k
+    at = address(WEIGH if factors.ndim == 4 else WEIGH_DIAGONAL, d)
+    call(at, whole + given + (pointer(log_r), pointer(centred)))
 
 
 @compiled_exactly
@@ -140,12 +141,10 @@ def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):
 def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred):
     """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
     k, d = means.shape[1], means.shape[2]
-    if second.ndim == 4:
-        whole = pointer(columns), columns.shape[1], end - begin, size, g * k + begin
-        given, sums = (pointer(means), pointer(r), pointer(scale)), (pointer(counts), pointer(first), pointer(second))
-        call(address(MOMENTS, d), whole + given + sums + (pointer(centred),))
-    else:
-        blocks.add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred)
+    whole = pointer(columns), columns.shape[1], end - begin, size, g * k + begin
+    given, sums = (pointer(means), pointer(r), pointer(scale)), (pointer(counts), pointer(first), pointer(second))
+    at = address(MOMENTS if second.ndim == 4 else MOMENTS_DIAGONAL, d)
+    call(at, whole + given + sums + (pointer(centred),))
 
 
 @compiled_exactly
