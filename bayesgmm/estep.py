@@ -20,6 +20,9 @@ from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
 from bayesgmm.threads import worth
 
+#: Sums of chunks that are held at a time, where blocks do not limit them: 8 MB.
+MOST_SUMS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whitened:
@@ -101,7 +104,19 @@ def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = No
 
     ``weights (g, n)``, where given, stand for the row weights: other ones for each parameter value.
     """
-    return _on_grid(data.map_reduce(expect_block, white, weights), white, grid)
+    return _on_grid(_summed(data, white, expect_block, weights), white, grid)
+
+
+def _summed(data: Rows, white: Whitened, block_function: Callable[..., Expectation], *arguments: Any) -> Expectation:
+    """Add up what a pass makes of all blocks.
+
+    Rows in memory are one block, unless the sums of their chunks take too much room: threads then wait for each other
+    once. The tree of sums is the same.
+    """
+    each = white.log_constants.size + white.means.size + white.factors.size
+    if isinstance(data, Observations) and -(-len(data) // sums.CHUNK_ROWS) * each <= MOST_SUMS:
+        return block_function(data, 0, white, *arguments)
+    return data.map_reduce(block_function, white, *arguments)
 
 
 def expect_block(block: Observations, start: int, white: Whitened, weights: Any) -> Expectation:
@@ -137,7 +152,7 @@ def allocate(
     labels : int array (g, n), optional
         Receives the label of each row.
     """
-    return _on_grid(data.map_reduce(allocate_block, white, keys, labels), white, grid)
+    return _on_grid(_summed(data, white, allocate_block, keys, labels), white, grid)
 
 
 def allocate_block(

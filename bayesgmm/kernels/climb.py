@@ -120,7 +120,7 @@ def rise_to_come(gain, before):
 
     Böhning, D. et al. (1994), doi:10.1007/BF01720593: gains shrink by a constant rate near the optimum.
     """
-    rate = gain / before
+    rate = gain / before if before != 0.0 else 0.0
     if rate > 0.0 and rate < 1.0:
         return max(gain * rate / (1.0 - rate), gain)
     return abs(gain)
