@@ -120,9 +120,9 @@ def threads(quick: bool) -> Table:
             run = partial(of_bayesgmm, x, start)
             run(SHORT)
             long, short = (
-                medians([{"seconds": wall_seconds(partial(run, m))} for _ in range(5)])["seconds"] for m in (12, 2)
+                medians([{"seconds": wall_seconds(partial(run, m))} for _ in range(7)])["seconds"] for m in (32, 2)
             )
-            took[number] = 1e3 * (long - short) / 10
+            took[number] = 1e3 * (long - short) / 30
         numba.set_num_threads(1)
         rows.append({"n": len(x), "d": d, "k": k, "one_ms": took[1], "two_ms": took[2], "ratio": took[1] / took[2]})
     return Table("threads", "One EM iteration: wall milliseconds on one thread and on two", rows)
