@@ -5,11 +5,8 @@ This is the only module that imports PyMC and PyTensor; it is imported late.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +24,10 @@ from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.exceptions import NotScalarConstantError
 
 from bayesgmm import covariance as cov
-from bayesgmm import kernels
 from bayesgmm.compact import SMALLEST_WEIGHT, Coordinates, Whitening
 from bayesgmm.data import Observations
 from bayesgmm.errors import ModelError
+from bayesgmm.kernels.elementary import DIGEST
 from bayesgmm.kernels.factors import lower_inverses, lower_inverses_gradient
 from bayesgmm.kernels.likelihood import likelihood
 from bayesgmm.kernels.posterior import whitened_log_posterior
@@ -38,6 +35,9 @@ from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
 from bayesgmm.priors.densities import factorised
+
+#: A number that changes with the compiled loops, so that PyTensor's own cache of them is not outlived.
+KERNELS = int(DIGEST[:8], 16)
 
 
 class MixtureLogDensity(Op):
@@ -85,13 +85,6 @@ class MixtureLogDensity(Op):
         return [*(factor * g for g in outputs[1:]), *data]  # pyright: ignore
 
 
-@cache
-def kernels_version() -> int:
-    """Return a number that changes with the compiled loops, so that PyTensor's own cache of them is not outlived."""
-    sources = sorted(Path(kernels.__file__).parent.glob("*.py"))
-    return zlib.crc32(b"".join(path.read_bytes() for path in sources))
-
-
 @register_funcify_default_op_cache_key(MixtureLogDensity)
 def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any, int]:
     is_diagonal = op.is_diagonal
@@ -107,7 +100,7 @@ def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any,
             is_diagonal,
         )
 
-    return mixture_log_density, kernels_version()
+    return mixture_log_density, KERNELS
 
 
 class LowerInverse(Op):
@@ -163,7 +156,7 @@ def _lower_inverse_in_numba(*_: Any, **__: Any) -> tuple[Any, int]:
     def lower_inverse(matrices):
         return lower_inverses(np.ascontiguousarray(matrices))
 
-    return lower_inverse, kernels_version()
+    return lower_inverse, KERNELS
 
 
 @register_funcify_default_op_cache_key(LowerInverseGradient)
@@ -172,7 +165,7 @@ def _lower_inverse_gradient_in_numba(*_: Any, **__: Any) -> tuple[Any, int]:
     def lower_inverse_gradient(inverses, along):
         return lower_inverses_gradient(np.ascontiguousarray(inverses), np.ascontiguousarray(along))
 
-    return lower_inverse_gradient, kernels_version()
+    return lower_inverse_gradient, KERNELS
 
 
 class WhitenedLogPosterior(Op):

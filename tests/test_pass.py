@@ -1,10 +1,12 @@
 """The pass: exact against SciPy, the same bits for any threads, flat in memory."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -17,8 +19,9 @@ from scipy.special import logsumexp
 import bayesgmm as bg
 from bayesgmm import MixtureParameters, Observations, e_step, estep
 from bayesgmm.data import sums
-from bayesgmm.kernels import blocks, machine
-from bayesgmm.kernels.factors import precision_factors
+from bayesgmm.kernels import blocks, elementary, machine
+from bayesgmm.kernels.elementary import DIGEST
+from bayesgmm.kernels.factors import lower_inverses, precision_factors
 from bayesgmm.kernels.steps import padded, soft_maximum
 from bayesgmm.threads import mapped
 
@@ -341,3 +344,19 @@ def test_work_on_threads_keeps_its_order_and_ends_at_the_first_failure():
     with pytest.raises(ZeroDivisionError, match="3"):
         mapped(fails, range(1000), 2)
     assert len(done) < 10
+
+
+@pytest.mark.compiled
+def test_loops_on_disk_belong_to_these_sources(tmp_path):
+    """One that calls another holds it: after an update, old code of the one would call new code of the other."""
+    code = "import numpy as np; from bayesgmm.kernels.factors import lower_inverses; lower_inverses(np.eye(2)[None])"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    kept = [path.name for path in tmp_path.rglob("*.nb*")]
+    assert {name.split("-")[0] for name in kept} == {
+        f"factors.{f}.{DIGEST[:12]}" for f in ("lower_inverses", "invert_lower")
+    }
+    assert lower_inverses.py_func.__qualname__ == "lower_inverses"
+    sources = sorted(Path(elementary.__file__).parent.glob("*.py"))
+    assert len(sources) > 15
+    assert hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest() == DIGEST

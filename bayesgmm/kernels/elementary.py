@@ -1,12 +1,35 @@
 """How loops are compiled, and the numbers that exponentials and logarithms are computed with."""
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numba
 import numpy as np
 
+#: Of the sources of all compiled loops: what numba keeps on disk of one holds those that it calls as well, but is taken
+#: to be good as long as its own file is the same.
+DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
+
+def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles, under a name in numba's cache that changes with any of the sources."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        name = function.__qualname__
+        function.__qualname__ = f"{name}.{DIGEST[:12]}"
+        loop = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        function.__qualname__ = name
+        return loop
+
+    return decorate
+
+
 #: Only sums may be reordered (``reassoc``) and fused: NaN, infinity and signed zero keep their meaning.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+compiled = _cached(fastmath={"reassoc", "contract"})
 #: Compensated arithmetic must be left in the order in which it is written.
-compiled_exactly = numba.njit(cache=True, nogil=True, error_model="numpy")
+compiled_exactly = _cached()
 
 #: Below every log density of a row that a double can hold.
 LOWEST = -1.7976931348623157e308
