@@ -6,7 +6,6 @@ by side. What each function does is said, in plain loops, by its namesake in `bl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +23,6 @@ REGISTERS = 32 if WIDTH == 8 else 16
 FEW = 12 if WIDTH == 8 else 5
 #: Rows (in vectors) and columns of a tile of sums in registers.
 TILE = (4, 4) if WIDTH == 8 else (2, 4)
-#: Features of a panel and of the tiles before it, whose pairs are summed in registers.
-TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
 
 VOID = ir.VoidType()
 
@@ -84,9 +81,9 @@ class Weigh:
     For k components of the grid from ``first`` on.
     """
 
-    def __init__(self, module: ir.Module, name: str, d: int, factor_size: int | None = None) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, POINTER]
-        self.code, self.d, self.factor_size = Code(module, name, kinds, VOID), d, factor_size or d * d
+    def __init__(self, module: ir.Module, name: str, d: int) -> None:
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 5]
+        self.code, self.d = Code(module, name, kinds, VOID), d
         self.columns, self.stride, k, size, self.first, *self.components, self.centred = self.code.function.args
 
         def component(c: ir.Value, _: list[Lanes]) -> None:
@@ -102,6 +99,11 @@ class Weigh:
         else:
             self.code.loop(0, k, 1, [], component)
         self.code.builder.ret_void()
+
+    @property
+    def factor_size(self) -> int:
+        """Doubles of one factor."""
+        return self.d**2
 
     def vectors(self) -> int:
         """Return of how many vectors of rows all centred features fit into registers."""
@@ -178,8 +180,10 @@ class Weigh:
 class WeighDiagonal(Weigh):
     """The same where factors are diagonals (k, d)."""
 
-    def __init__(self, module: ir.Module, name: str, d: int) -> None:
-        super().__init__(module, name, d, factor_size=d)
+    @property
+    def factor_size(self) -> int:
+        """Doubles of one factor."""
+        return self.d
 
     def vectors(self) -> int:
         """Return how many vectors of rows are taken at a time, feature by feature."""
@@ -247,7 +251,7 @@ class SoftMaximum:
     #: Vectors of rows at a time; where only the sum is wanted, the product of their totals has one logarithm.
     VECTORS = 4
 
-    def __init__(self, module: ir.Module, name: str, _: int = 0) -> None:
+    def __init__(self, module: ir.Module, name: str, _: int) -> None:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, WHOLE]
         self.code = Code(module, name, kinds, DOUBLE)
         self.log_r, self.stride, self.k, size, self.v, self.total, self.scale, self.log_density, only_sum = (
@@ -300,187 +304,10 @@ class SoftMaximum:
         return list(zip(places, weights, sums, largest, strict=True))
 
 
-class Moments:
-    """``moments(columns, stride, k, size, first, means, r, scale, counts, firsts, seconds, centred)`` for d features.
-
-    For k components of the grid from ``first`` on. ``r`` may become ``r * scale``.
-    """
-
-    def __init__(self, module: ir.Module, name: str, d: int, second_size: int | None = None) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 7]
-        self.code, self.d, self.second_size = Code(module, name, kinds, VOID), d, second_size or d * d
-        self.columns, self.stride, k, self.size, self.skipped, *self.components, self.centred = self.code.function.args
-        self.panel, self.tiled = self.code.row(self.centred, self.code.whole(d), self.stride), d > FEW
-        self.code.loop(0, k, 1, [], self.component)
-        self.code.builder.ret_void()
-
-    def component(self, c: ir.Value, _: list[Lanes]) -> None:
-        """Add the sums of one component."""
-        code, d = self.code, self.d
-        means, r, self.scale, counts, first, second = self.components
-        self.r, c = code.row(r, c, self.stride), code.builder.add(self.skipped, c)
-        self.mean, self.first, self.second = (
-            code.row(means, c, d),
-            code.row(first, c, d),
-            code.row(second, c, self.second_size),
-        )
-        code.add_to(counts, c, self.sums().total())
-
-    def sums(self) -> Lanes:
-        """Add the moments, and return the sum of the weights."""
-        return self.in_tiles() if self.tiled else self.in_registers()
-
-    def weights(self) -> Lanes:
-        """Write the weights, and return their sum."""
-        code = self.code
-
-        def weight(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(self.r, at) * code.load(self.scale, at)
-            code.store(w, self.r, at)
-            return [held[0] + w]
-
-        return code.loop(0, self.size, WIDTH, [code.constant(0.0)], weight)[0]
-
-    def in_registers(self) -> Lanes:
-        """Sum over all features, as many at a time as registers hold the sums of; return the sum of the weights."""
-        counts = [self.features(self.code.whole(0), begin, end) for begin, end in _ranges(self.d)]
-        return counts[0][0]
-
-    def features(self, start: ir.Value, begin: int, end: int) -> list[Lanes]:
-        """Add what features ``begin ... end``, counted from ``start``, sum to with themselves and those before.
-
-        Returns the sum of the weights, if these are computed here. What others need is written: weights, centred
-        features, and in tiles the weighted panel.
-        """
-        code, zero, goes_on = self.code, self.code.constant(0.0), self.tiled or end < self.d
-        counted = begin == 0 and not self.tiled
-        features = [code.builder.add(start, code.whole(n)) for n in range(end)]
-        columns = [code.builder.mul(feature, self.stride) for feature in features]
-        # Their own pairs first: what is loaded of those before then takes one register at a time.
-        pairs = [(i, j) for j in (*range(begin, end), *range(begin)) for i in range(max(j, begin), end)]
-
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w = code.load(self.r, at)
-            if counted:
-                w = w * code.load(self.scale, at)
-                if goes_on:
-                    code.store(w, self.r, at)
-            t: dict[int, Lanes] = {}
-            u: dict[int, Lanes] = {}
-            for n in range(begin, end):
-                t[n] = code.load(self.columns, columns[n], at) - code.read_spread(self.mean, features[n])
-                u[n] = w * t[n]
-                if goes_on:
-                    code.store(t[n], self.centred, columns[n], at)
-                if self.tiled:
-                    code.store(u[n], self.panel, code.builder.mul(code.whole(n), self.stride), at)
-            plain = [w, *u.values()] if counted else list(u.values())
-            sums = [h + x for h, x in zip(held, plain, strict=False)]
-            for (i, j), h in zip(pairs, held[len(sums) :], strict=True):
-                if j not in t:
-                    t[j] = code.load(self.centred, columns[j], at)
-                sums.append(u[i].times_plus(t[j], h))
-            return sums
-
-        number = counted + end - begin + len(pairs)
-        sums = code.loop(0, self.size, WIDTH, [zero] * number, step)
-        firsts = [(self.first, feature) for feature in features[begin:]]
-        code.add_each(firsts + [(self.second, self.place(start, start, i, j)) for i, j in pairs], sums[counted:])
-        return sums[:counted]
-
-    def in_tiles(self) -> Lanes:
-        """Sum over panels of features, each with the tiles before it; return the sum of the weights."""
-        code, d, count = self.code, self.d, self.weights()
-
-        def panels(i: ir.Value, _: list[Lanes]) -> None:
-            for n in range(0, period, TALL):
-                self.add_panel(code.builder.add(i, code.whole(n)), TALL, n % ACROSS)
-
-        period = math.lcm(TALL, ACROSS)
-        whole = d - d % period
-        code.loop(0, whole, period, [], panels)
-        for i in range(whole, d, TALL):
-            self.add_panel(code.whole(i), min(TALL, d - i), i % ACROSS)
-        return count
-
-    def add_panel(self, i: ir.Value, height: int, over: int) -> None:
-        """Add a panel of so many features from i; ``over`` of those before it are left by tiles of full width."""
-        code = self.code
-        for begin, end in _ranges(height):
-            self.features(i, begin, end)
-        before = code.builder.sub(i, code.whole(over))
-        code.loop(0, before, ACROSS, [], lambda j, _: self.tile(i, j, height, ACROSS))
-        if over:
-            self.tile(i, before, height, over)
-
-    def tile(self, i: ir.Value, j: ir.Value, height: int, width: int) -> None:
-        """Add the sums of the weighted panel with so many features from j, all before those of the panel."""
-        code = self.code
-        left = [code.builder.mul(self.stride, code.whole(n)) for n in range(height)]
-        right = [code.builder.mul(code.builder.add(j, code.whole(n)), self.stride) for n in range(width)]
-
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            t = [code.load(self.centred, row, at) for row in right]
-            u = [code.load(self.panel, row, at) for row in left]
-            return [u[n // width].times_plus(t[n % width], h) for n, h in enumerate(held)]
-
-        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (width * height), step)
-        code.add_each([(self.second, self.place(i, j, *divmod(n, width))) for n in range(width * height)], sums)
-
-    def place(self, i: ir.Value, j: ir.Value, down: int, across: int) -> ir.Value:
-        """Return where the second moment of a pair of features is."""
-        code = self.code
-        row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
-        return code.builder.add(code.builder.add(row, j), code.whole(across))
-
-
-class MomentsDiagonal(Moments):
-    """The same where of the second moments the diagonals (k, d) alone are wanted."""
-
-    def __init__(self, module: ir.Module, name: str, d: int) -> None:
-        super().__init__(module, name, d, second_size=d)
-
-    def sums(self) -> Lanes:
-        """Add the moments, and return the sum of the weights."""
-        code, whole, count = self.code, self.d - self.d % ACROSS, self.weights()
-        code.loop(0, whole, ACROSS, [], lambda j, _: self.squares(j, ACROSS))
-        if self.d % ACROSS:
-            self.squares(code.whole(whole), self.d % ACROSS)
-        return count
-
-    def squares(self, j: ir.Value, number: int) -> None:
-        """Add what so many features from j on sum to."""
-        code = self.code
-        features = [code.builder.add(j, code.whole(n)) for n in range(number)]
-
-        def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            w, t = code.load(self.r, at), []
-            for feature in features:
-                row = code.builder.mul(feature, self.stride)
-                t.append(code.load(self.columns, row, at) - code.read_spread(self.mean, feature))
-            u = [w * ti for ti in t]
-            firsts = [h + ui for h, ui in zip(held, u, strict=False)]
-            return firsts + [ui.times_plus(ti, h) for ui, ti, h in zip(u, t, held[number:], strict=True)]
-
-        sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (2 * number), step)
-        code.add_each([(pointer, feature) for pointer in (self.first, self.second) for feature in features], sums)
-
-
-def _ranges(number: int) -> list[tuple[int, int]]:
-    """Divide features into ranges: their sums with themselves and those before fit into registers, beside operands."""
-    ranges, begin = [], 0
-    for end in range(1, number + 1):
-        sums = 1 + (end + 1 - begin) + sum(range(begin + 1, end + 2))
-        if end == number or sums + (end + 1 - begin) + 2 > REGISTERS:
-            ranges.append((begin, end))
-            begin = end
-    return ranges
-
-
 class Allocate:
     """``allocate(r, stride, k, size, total, key, first_row)``: the inversion of `allocation.allocate_single`."""
 
-    def __init__(self, module: ir.Module, name: str, _: int = 0) -> None:
+    def __init__(self, module: ir.Module, name: str, _: int) -> None:
         self.code = Code(module, name, [POINTER, WHOLE, WHOLE, WHOLE, POINTER, WHOLE, WHOLE], VOID)
         self.r, self.stride, self.k, size, self.total, self.key, self.first_row = self.code.function.args
         by_rows(self.code, size, 4, [], self.rows)

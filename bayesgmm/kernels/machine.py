@@ -1,4 +1,4 @@
-"""Calls from compiled loops into `assembly`, whose functions are written when a number of features is first met.
+"""Calls from compiled loops into `assembly` and `moments`, written when a number of features is first met.
 
 numba's code finds them in a table that LLVM knows by name, so that what it keeps on disk holds no address.
 """
@@ -15,15 +15,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bayesgmm.kernels import assembly, blocks
+from bayesgmm.kernels import assembly, blocks, moments
 from bayesgmm.kernels.blocks import LINE, PANEL
 from bayesgmm.kernels.elementary import compiled_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
-#: The functions of `assembly`: the first index of the table.
+#: The functions of `assembly` and `moments`: the first index of the table.
 STEPS = (
-    assembly.Transpose, assembly.Weigh, assembly.WeighDiagonal, assembly.SoftMaximum, assembly.Moments,
-    assembly.MomentsDiagonal, assembly.Allocate,
+    assembly.Transpose, assembly.Weigh, assembly.WeighDiagonal, assembly.SoftMaximum, moments.Moments,
+    moments.MomentsDiagonal, assembly.Allocate,
 )  # fmt: skip
 TRANSPOSE, WEIGH, WEIGH_DIAGONAL, SOFT_MAXIMUM, MOMENTS, MOMENTS_DIAGONAL, ALLOCATE = range(len(STEPS))
 #: Numbers of features that the table holds; code for more is asked for at every pass.
