@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numba
@@ -13,16 +14,7 @@ from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
-from bayesgmm.kernels.climb import (
-    COLLAPSED,
-    CONVERGED,
-    GOES_ON,
-    is_lost,
-    log_prior,
-    run_iterations,
-    set_mode,
-    take_stock,
-)
+from bayesgmm.kernels.climb import COLLAPSED, CONVERGED, GOES_ON, climb_each, is_lost, log_prior, set_mode, take_stock
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
@@ -31,6 +23,8 @@ from bayesgmm.threads import mapped, worth
 
 #: Evaluations for which there is room at a time.
 STRETCH = 256
+#: Progress before the first evaluation.
+NOWHERE = np.array([-np.inf, np.nan, np.inf])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,39 +74,63 @@ class Climbs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Climber:
-    """One start under way.
+class Climbers:
+    """Starts under way.
 
     Attributes
     ----------
     current, sound : tuple of array
-        Weights (k), means (k, d) and covariances (k, d, d): to be evaluated next, and evaluated last.
-    progress : array (3,)
+        Weights (start, k), means (start, k, d) and covariances (start, k, d, d): to be evaluated next, and evaluated
+        last.
+    progress : array (start, 3)
         Log posterior up to a constant, its last gain, and the rise estimated to be still to come.
-    trace : list of tuple of array
-        Log posterior, and parameters if asked for, of each stretch of iterations.
+    ends, evaluations : int array (start,)
+        How each climb ended, or that it goes on; how often its log posterior was computed.
+    traces : list of list of tuple of array
+        Of each start the log posterior, and parameters if asked for, in stretches of iterations.
     """
 
     current: tuple[np.ndarray, ...]
     sound: tuple[np.ndarray, ...]
     progress: np.ndarray
-    trace: list[tuple[np.ndarray, ...]]
+    ends: np.ndarray
+    evaluations: np.ndarray
+    traces: list[list[tuple[np.ndarray, ...]]]
 
     @classmethod
-    def at(cls, start: MixtureParameters) -> Climber:
-        """Stand at a starting value."""
-        current, sound = (tuple(np.array(a, order="C") for a in start.arrays) for _ in range(2))
-        nothing = np.empty(0), *(np.empty((0, *array.shape)) for array in current)
-        return cls(current, sound, np.array([-np.inf, np.nan, np.inf]), [nothing])
+    def at(cls, first: MixtureParameters) -> Climbers:
+        """Stand at a grid (start,) of starting values."""
+        current, sound = (tuple([array.copy() for array in first.arrays]) for _ in range(2))
+        number = len(current[0])
+        ends, evaluations = np.zeros((2, number), int)
+        progress, ends[:] = np.empty((number, 3)), GOES_ON
+        progress[:] = NOWHERE
+        return cls(current, sound, progress, ends, evaluations, [[] for _ in range(number)])
 
     @property
-    def is_sound(self) -> bool:
+    def are_sound(self) -> np.ndarray:
         """Whether any parameters on the way had a log posterior."""
-        return bool(np.isfinite(self.progress[0]))
+        return np.isfinite(self.progress[:, 0])
 
-    def note(self, log_posterior: np.ndarray, kept: tuple[np.ndarray, ...], number: int) -> None:
-        """Keep what was written of so many iterations."""
-        self.trace.append(tuple(array[:number].copy() for array in (log_posterior, *kept)))
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What says where every start stands, by name."""
+        each = {"progress": self.progress, "ends": self.ends, "evaluations": self.evaluations}
+        for group, held in (("current", self.current), ("sound", self.sound)):
+            each |= {f"{group}{i}": array for i, array in enumerate(held)}
+        return each
+
+    def note(self, at: int, part: tuple[np.ndarray, ...]) -> None:
+        """Keep the log posterior and, if asked for, the parameters of some iterations of a start."""
+        self.traces[at].append(part)
+
+    def trace(self, at: int) -> tuple[np.ndarray, ...]:
+        """Return what is kept of a start: log posterior and parameters, of all iterations or, not asked for, none."""
+        parts = self.traces[at]
+        if len(parts) == 1:
+            return parts[0]
+        nothing = np.empty(0), *(np.empty((0, *array.shape[1:])) for array in self.current)
+        return tuple(np.concatenate(arrays) for arrays in zip(nothing, *parts, strict=True))
 
 
 def climb(
@@ -129,34 +147,35 @@ def climb(
     ``weights (start, n)``, where given, stand for the row weights: other ones for each start. ``saved`` is the
     section of a checkpoint in which every iteration is kept, and from which the climb goes on.
     """
-    climbers = [Climber.at(first[start]) for start in range(len(first.weights))]
-    problem = Problem.of(data, prior, rule)
-    chunks_at_once = len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
-    if isinstance(data, Observations) and (data.is_one_chunk or chunks_at_once) and saved is None:
-        ends = climb_compiled(climbers, data, problem, weights)
+    climbers, problem = Climbers.at(first), Problem.of(data, prior, rule)
+    if isinstance(data, Observations) and saved is None and (data.is_one_chunk or _are_few(data)):
+        climb_compiled(climbers, data, problem, weights)
     else:
-        ends = climb_together(climbers, problem, weights, saved)
-    end = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(c.sound for c in climbers), strict=True)))
-    reached = np.array([c.progress[0] for c in climbers])
-    sound = np.array([c.is_sound for c in climbers])
+        climb_together(climbers, problem, weights, saved)
+    end, reached = MixtureParameters(*climbers.sound), climbers.progress[:, 0]
     constant = np.zeros(len(reached))
-    if sound.any() and prior.is_proper:
-        constant[sound] = prior.log_density(end[sound]) - problem.log_prior([c.sound for c in climbers if c.is_sound])
+    if not problem.is_flat and (sound := climbers.are_sound).any():
+        some = end[sound]
+        constant[sound] = prior.log_density(some) - problem.log_prior(*some.arrays)
     traces = []
-    for at, climber in enumerate(climbers):
-        joined = [np.concatenate(arrays) for arrays in zip(*climber.trace, strict=True)]
-        names = ("log_posterior", "weights", "means", "covariances")
-        trace = dict(zip(names, joined, strict=True)) if rule.trace == "parameters" else {names[0]: joined[0]}
-        traces.append(trace | {"log_posterior": trace["log_posterior"] + constant[at]})
+    for at, amount in enumerate(constant):
+        log_posterior, *kept = climbers.trace(at)
+        traced = zip(("weights", "means", "covariances"), kept, strict=True) if rule.trace == "parameters" else ()
+        traces.append({"log_posterior": log_posterior + amount, **dict(traced)})
     return Climbs(
         end,
         reached + constant,
-        np.array([c.progress[2] for c in climbers]),
-        np.array([end == CONVERGED for end, _ in ends]),
-        np.array([end == COLLAPSED for end, _ in ends]),
-        np.array([max(evaluations - 1, 0) for _, evaluations in ends]),
+        climbers.progress[:, 2],
+        climbers.ends == CONVERGED,
+        climbers.ends == COLLAPSED,
+        np.maximum(climbers.evaluations - 1, 0),
         traces,
     )
+
+
+def _are_few(data: Observations) -> bool:
+    """Return whether one thread is all there is, and sums of all chunks can be held."""
+    return len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,140 +218,127 @@ class Problem:
         """Whether covariances are."""
         return cov.is_diagonal(self.kind)
 
-    def log_prior(self, states: list[tuple[np.ndarray, ...]]) -> Float[np.ndarray, " start"]:
-        """Return the log prior density, up to a constant, of weights, means and covariances."""
-        factors = estep.whiten_each(states, self.kind).factors
+    def log_prior(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Float[np.ndarray, " start"]:
+        """Return the log prior density, up to a constant, of parameters on a grid (start,)."""
+        factors = estep.whiten_each((weights, means, covariances), self.kind).factors
         prior = self.hyperparameters, self.mean_factors
-        return np.array([log_prior(*prior, w, m, p) for (w, m, _), p in zip(states, factors, strict=True)])
+        return np.array([log_prior(*prior, *one) for one in zip(weights, means, factors, strict=True)])
 
-    def room(self, k: int, d: int, iterations: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    def room(self, starts: int, k: int, d: int, iterations: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """Return room for the log posterior and, if they are traced, the parameters of so many iterations."""
-        traced = iterations if self.rule.trace == "parameters" else 0
-        return np.empty(iterations), (np.empty((traced, k)), np.empty((traced, k, d)), np.empty((traced, k, d, d)))
+        traced = starts, iterations if self.rule.trace == "parameters" else 0
+        kept = np.empty((*traced, k)), np.empty((*traced, k, d)), np.empty((*traced, k, d, d))
+        return np.empty((starts, iterations)), kept
 
 
-def climb_compiled(
-    climbers: list[Climber], data: Observations, problem: Problem, weights: Any
-) -> list[tuple[int, int]]:
+def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, weights: Any) -> None:
     """Climb from each start by itself, as many at a time as there are threads."""
-    rule = problem.rule
-    seen = data.origin, 1 / data.unit
-    k, d = climbers[0].current[1].shape
+    seen = data.values, data.weights[None] if weights is None else weights, data.origin, 1 / data.unit
+    under_way, most, done = np.arange(len(climbers.ends)), problem.rule.max_iter + 1, 0
+    while len(under_way) and done < most:
+        stretch = partial(_climb_on, climbers, problem, seen, min(STRETCH, most - done), done + STRETCH >= most)
+        threads = worth(data.values.size * climbers.current[0][0].size * len(under_way), most=len(under_way))
+        mapped(stretch, [under_way] if threads == 1 else under_way[:, None], threads)
+        done += STRETCH
+        under_way = under_way[climbers.ends[under_way] == GOES_ON]
+
+
+def _climb_on(
+    climbers: Climbers, problem: Problem, seen: tuple[Any, ...], room: int, last: bool, which: np.ndarray
+) -> None:
+    """Take some starts on by as many evaluations as there is room for."""
+    _, k, d = climbers.current[1].shape
     shape = (1, k, d) if problem.is_diagonal else (1, k, d, d)
-    chunks = -(-len(data) // sums.CHUNK_ROWS)
-
-    def climb_one(at: int) -> tuple[int, int]:
-        climber, v = climbers[at], (data.sample_weight if weights is None else weights[at])[None]
-        end, evaluations = GOES_ON, 0
-        while evaluations <= rule.max_iter:
-            room = min(STRETCH, rule.max_iter + 1 - evaluations)
-            log_posterior, kept = problem.room(k, d, room)
-            end, made = run_iterations(
-                data.values, v, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat,
-                sums.CHUNK_ROWS, room, evaluations + room > rule.max_iter, rule.tol,
-                climber.current, climber.sound, climber.progress, log_posterior, kept,
-                np.zeros(shape), np.zeros((chunks, *shape)),
-            )  # fmt: skip
-            climber.note(log_posterior, kept, made)
-            evaluations += made
-            if end in (CONVERGED, COLLAPSED):
-                return end, evaluations
-        return end, evaluations
-
-    work = data.values.size * k * len(climbers)
-    return mapped(climb_one, range(len(climbers)), worth(work, most=len(climbers)))
+    log_posterior, kept = problem.room(len(which), k, d, room)
+    before = climbers.evaluations[which].tolist()
+    climb_each(
+        *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS, last, problem.rule.tol,
+        which, climbers.current, climbers.sound, climbers.progress, log_posterior, kept,
+        climbers.ends, climbers.evaluations, shape,
+    )  # fmt: skip
+    for row, (at, made) in enumerate(zip(which, before, strict=True)):
+        number = climbers.evaluations[at] - made
+        climbers.note(at, tuple([array[row, :number].copy() for array in (log_posterior, *kept)]))
 
 
 def climb_together(
-    climbers: list[Climber], problem: Problem, weights: Any, saved: tuple[Checkpoint, str] | None = None
-) -> list[tuple[int, int]]:
+    climbers: Climbers, problem: Problem, weights: Any, saved: tuple[Checkpoint, str] | None = None
+) -> None:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
     rule, data = problem.rule, problem.data
-    ends = [(GOES_ON, 0)] * len(climbers)
-    active, first = list(range(len(climbers))), 0
+    active, first = np.arange(len(climbers.ends)), 0
     if saved is not None:
-        first, active = _resumed(climbers, ends, *saved)
+        first, active = _resumed(climbers, *saved)
     for iteration in range(first, rule.max_iter + 1):
-        if not active:
-            break
-        white = estep.whiten_each([climbers[at].current for at in active], problem.kind)
+        white = estep.whiten_each([array[active] for array in climbers.current], problem.kind)
         lost = _lost(climbers, problem, active, white)
-        for at in np.array(active)[lost]:
-            ends[at] = COLLAPSED, iteration
-        active, white = [at for at, gone in zip(active, lost, strict=True) if not gone], white[~lost]
-        if not active:
+        climbers.ends[active[lost]] = COLLAPSED
+        active, white = active[~lost], white[~lost]
+        if not len(active):
             break
         expected = estep.expect(white, data, (len(active),), None if weights is None else weights[active])
-        over = [_evaluated(climbers[at], problem, white, expected, g) for g, at in enumerate(active)]
+        climbers.evaluations[active] += 1
         for g, at in enumerate(active):
-            ends[at] = CONVERGED if over[g] else GOES_ON, iteration + 1
-            if not over[g] and iteration < rule.max_iter:
-                _advance(climbers[at], problem, expected.stats, g)
-        active = [] if iteration == rule.max_iter else [at for at, done in zip(active, over, strict=True) if not done]
+            if _is_over(climbers, at, problem, white, expected, g):
+                climbers.ends[at] = CONVERGED
+            elif iteration < rule.max_iter:
+                _advance(climbers, at, problem, expected.stats, g)
+        active = active[(climbers.ends[active] == GOES_ON) & (iteration < rule.max_iter)]
         if saved is not None:
-            _save(climbers, ends, active, iteration + 1, saved)
-    return ends
+            _save(climbers, active, iteration + 1, saved)
 
 
-def _evaluated(climber: Climber, problem: Problem, white: estep.Whitened, expected: Expectation, g: int) -> bool:
+def _is_over(
+    climbers: Climbers, at: int, problem: Problem, white: estep.Whitened, expected: Expectation, g: int
+) -> bool:
     """Note the log posterior where a start stands, and return whether its climb is over."""
-    weights, means, _ = climber.current
+    weights, means, covariances = (array[at] for array in climbers.current)
     prior = log_prior(problem.hyperparameters, problem.mean_factors, weights, means, white.factors[g])
     k, d = means.shape
-    log_posterior, kept = problem.room(k, d, 1)
-    log_posterior[0] = expected.log_likelihood[g] + prior
-    for target, traced, value in zip(climber.sound, kept, climber.current, strict=True):
-        target[:], traced[:1] = value, value
-    climber.note(log_posterior, kept, 1)
-    return bool(take_stock(log_posterior[0], problem.rule.tol, climber.progress))
+    log_posterior, kept = problem.room(1, k, d, 1)
+    log_posterior[:] = expected.log_likelihood[g] + prior
+    for target, traced, value in zip(climbers.sound, kept, (weights, means, covariances), strict=True):
+        target[at], traced[0] = value, value
+    climbers.note(at, (log_posterior[0], *(array[0] for array in kept)))
+    return bool(take_stock(log_posterior[0, 0], problem.rule.tol, climbers.progress[at]))
 
 
-def _advance(climber: Climber, problem: Problem, stats: SufficientStatistics, g: int) -> None:
+def _advance(climbers: Climbers, at: int, problem: Problem, stats: SufficientStatistics, g: int) -> None:
     """Move a start to the mode given the statistics expected where it stands."""
-    weights, means, covariances = climber.current
     second = _as_summed(stats.second[g], problem.is_diagonal)
     summed = stats.about[g], stats.counts[g], stats.first[g], second
-    set_mode(problem.hyperparameters, *summed, weights, means, covariances)
+    set_mode(problem.hyperparameters, *summed, *(array[at] for array in climbers.current))
 
 
-def _lost(climbers: list[Climber], problem: Problem, active: list[int], white: estep.Whitened) -> np.ndarray:
+def _lost(climbers: Climbers, problem: Problem, active: np.ndarray, white: estep.Whitened) -> np.ndarray:
     """Return which starts have collapsed."""
-    states = [climbers[at].current for at in active]
-    each = zip(white.log_constants, white.factors, states, strict=True)
-    return np.array([is_lost(problem.is_flat, constants, p, w, c) for constants, p, (w, _, c) in each])
+    each = zip(white.log_constants, white.factors, active, strict=True)
+    weights, _, covariances = climbers.current
+    lost = [is_lost(problem.is_flat, constants, p, weights[at], covariances[at]) for constants, p, at in each]
+    return np.array(lost, bool)
 
 
-def _save(
-    climbers: list[Climber], ends: list[Any], active: list[int], iteration: int, saved: tuple[Checkpoint, str]
-) -> None:
+def _save(climbers: Climbers, active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]) -> None:
     """Keep where every start stands."""
     checkpoint, name = saved
-    if active and not checkpoint.is_due:
+    if len(active) and not checkpoint.is_due:
         return
-    arrays: dict[str, Any] = {"iteration": iteration, "active": np.array(active, int), "ends": np.array(ends)}
-    for at, climber in enumerate(climbers):
-        arrays[f"progress{at}"] = climber.progress
-        groups = {"current": climber.current, "sound": climber.sound}
-        groups["trace"] = tuple(np.concatenate(parts) for parts in zip(*climber.trace, strict=True))
-        arrays |= {f"{group}{at}_{i}": array for group, held in groups.items() for i, array in enumerate(held)}
+    arrays: dict[str, Any] = {"iteration": iteration, "active": active} | climbers.arrays
+    for at in range(len(climbers.ends)):
+        arrays |= {f"trace{at}_{i}": array for i, array in enumerate(climbers.trace(at))}
     checkpoint.put(name, arrays)
 
 
-def _resumed(
-    climbers: list[Climber], ends: list[tuple[int, int]], saved: Checkpoint, name: str
-) -> tuple[int, list[int]]:
+def _resumed(climbers: Climbers, saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
     """Put every start where it was saved; return the iteration that follows, and who is under way."""
     arrays = saved.get(name)
     if arrays is None:
-        return 0, list(range(len(climbers)))
-    ends[:] = [(int(end), int(made)) for end, made in arrays["ends"]]
-    for at, climber in enumerate(climbers):
-        climber.progress[:] = arrays[f"progress{at}"]
-        for group, held in (("current", climber.current), ("sound", climber.sound)):
-            for i, array in enumerate(held):
-                array[:] = arrays[f"{group}{at}_{i}"]
-        climber.trace.append(tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
-    return int(arrays["iteration"]), [int(at) for at in arrays["active"]]
+        return 0, np.arange(len(climbers.ends))
+    for key, array in climbers.arrays.items():
+        array[:] = arrays[key]
+    for at in range(len(climbers.ends)):
+        climbers.note(at, tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
+    return int(arrays["iteration"]), arrays["active"]
 
 
 def _as_summed(second: np.ndarray, is_diagonal: bool) -> np.ndarray:

@@ -163,7 +163,7 @@ class CompactPosterior:
             raise ModelError(
                 "rows that are read block by block are sampled by NUTS() with its default sampler and form"
             )
-        return data.values, data.sample_weight, data.origin, 1 / data.unit, *self.prior
+        return data.values, data.weights, data.origin, 1 / data.unit, *self.prior
 
     @property
     def by_blocks(self) -> bool:

@@ -14,7 +14,7 @@ from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.data.sums import folded
 from bayesgmm.kernels.allocation import allocate_chunks
 from bayesgmm.kernels.conditionals import write_factors
-from bayesgmm.kernels.passes import expect_chunks, respond_rows
+from bayesgmm.kernels.passes import expect_chunks, respond_rows, room_for
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
@@ -69,12 +69,12 @@ def whiten(parameters: MixtureParameters, kind: CovarianceType = "full") -> Whit
     return Whitened(constants, means, np.ascontiguousarray(factors))
 
 
-def whiten_each(states: Sequence[tuple[np.ndarray, ...]], kind: CovarianceType) -> Whitened:
-    """Factor weights, means and covariances one by one, to the bits of the loops that are compiled as a whole."""
-    weights, means, covariances = (np.stack(arrays) for arrays in zip(*states, strict=True))
+def whiten_each(state: Sequence[np.ndarray], kind: CovarianceType) -> Whitened:
+    """Factor weights, means and covariances on a flat grid one by one, to the bits of the loops compiled as a whole."""
+    weights, means, covariances = state
     constants = np.empty(weights.shape)
     factors = np.zeros(means.shape if cov.is_diagonal(kind) else covariances.shape)
-    for g in range(len(states)):
+    for g in range(len(weights)):
         write_factors(weights[g], covariances[g], constants[g], factors[g])
     return Whitened(constants, means, factors)
 
@@ -121,11 +121,12 @@ def _summed(data: Rows, white: Whitened, block_function: Callable[..., Expectati
 
 def expect_block(block: Observations, start: int, white: Whitened, weights: Any) -> Expectation:
     """Return the expectation of one block of rows, its first row being number ``start``."""
-    v = block.sample_weight[None] if weights is None else weights[:, start : start + len(block)]
+    v = block.weights[None] if weights is None else weights[:, start : start + len(block)]
     seen = block.values, v, block.origin, 1 / block.unit
 
     def one_part(start: int, stop: int, totals: Any) -> None:
-        expect_chunks(*seen, *white.arrays, start, stop, sums.CHUNK_ROWS, *totals)
+        room = room_for(block.n_features, white.log_constants.shape[1], stop - start)
+        expect_chunks(*seen, *white.arrays, start, stop, sums.CHUNK_ROWS, *totals, room, False)
 
     return _of_block(one_part, block, white)
 
@@ -160,7 +161,7 @@ def allocate_block(
 ) -> Expectation:
     """Return what `allocate` adds up for one block of rows."""
     kept = np.empty((0, 0), np.int32) if labels is None else labels[:, start : start + len(block)]
-    seen = block.values, block.sample_weight, block.origin, 1 / block.unit
+    seen = block.values, block.weights, block.origin, 1 / block.unit
     offset = start
 
     def one_part(start: int, stop: int, totals: Any) -> None:

@@ -341,7 +341,7 @@ def _stretches(settings: Gibbs, at_a_time: int) -> Iterator[Stretch]:
 def _sweep_compiled(data: Observations, problem: Problem, chains: list[Chain], stretch: Stretch, kept: Kept) -> None:
     """Sweep every chain by itself, as many at a time as there are threads for."""
     k, d = len(problem.prior.concentration), data.n_features
-    seen = data.values, data.sample_weight, data.origin, 1 / data.unit
+    seen = data.values, data.weights, data.origin, 1 / data.unit
     shape = (1, k, d) if cov.is_diagonal(problem.prior.covariance_type) else (1, k, d, d)
 
     def sweep_one(at: int) -> None:
@@ -363,7 +363,8 @@ def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept
     labels = [kept.labels_of(at, stretch) for at in range(number)]
     for sweep in range(stretch.sweeps):
         keys = np.array([child_key(chain.key, stretch.first + sweep) for chain in chains], np.uint64)
-        white = estep.whiten_each([chain.state for chain in chains], problem.prior.covariance_type)
+        states = [np.stack(arrays) for arrays in zip(*(chain.state for chain in chains), strict=True)]
+        white = estep.whiten_each(states, problem.prior.covariance_type)
         draw, is_kept = sweep // max(stretch.thin, 1), bool(stretch.thin) and (sweep + 1) % stretch.thin == 0
         labelled = is_kept and kept.label_every > 0 and (draw + 1) % kept.label_every == 0
         drawn = np.empty((number, len(data)), np.int16) if labelled else None

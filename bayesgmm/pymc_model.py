@@ -307,7 +307,7 @@ def _build(data: Observations, prior: Prior) -> pm.Model:
     }
     with pm.Model(coords=coords) as model:
         x = pm.Data("x", data.values, dims=("observation", "feature"))
-        sample_weight = pm.Data("sample_weight", data.sample_weight, dims="observation")
+        sample_weight = pm.Data("sample_weight", np.array(data.sample_weight), dims="observation")
         weights = pm.Dirichlet("weights", a=prior.concentration, dims="component")
         factors = _separation_factors(prior) if isinstance(prior, SeparationPrior) else _bartlett_factors(prior)
         roots = _inverse(factors)

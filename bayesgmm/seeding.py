@@ -116,7 +116,7 @@ def _drawn(
 ) -> Drawn:
     """Return the rows of highest priority in a block."""
     importance, priority, counts = np.empty(len(block)), np.empty(len(block)), np.empty(len(centres))
-    seen = block.values, block.sample_weight, block.origin, 1 / block.unit
+    seen = block.values, block.weights, block.origin, 1 / block.unit
     cost = rank_rows(*seen, centres, even, far, np.uint64(key), start, importance, priority, counts)
     number = np.arange(start, start + len(block))
     return Drawn(most, block.values, block.sample_weight, importance, priority, number, cost, counts).highest()

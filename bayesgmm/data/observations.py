@@ -39,7 +39,7 @@ class Rows:
 
     @property
     def weights(self) -> Float[np.ndarray, " any"]:
-        """Row weights, or a single 1 where all rows count once."""
+        """Row weights, or a single one where all are known to be alike."""
         raise NotImplementedError
 
     @property
@@ -202,7 +202,7 @@ class Observations(Rows):
         features = distinct(features) or tuple(f"x{j}" for j in range(d))
         _check_finite(values, features)
         index = np.arange(n) if index is None else plain_names(index, "row")
-        weight = np.ones(n) if sample_weight is None else checked_weight(sample_weight, n)
+        weight = alike(1.0, n) if sample_weight is None else checked_weight(sample_weight, n)
         return cls(values, weight, features, index, np.zeros(d), np.ones(d))
 
     def _weighted(self, sample_weight: Any) -> Observations:
@@ -217,9 +217,9 @@ class Observations(Rows):
         return float(self.sample_weight.sum())
 
     @property
-    def weights(self) -> Float[np.ndarray, " n"]:
-        """Row weights."""
-        return self.sample_weight
+    def weights(self) -> Float[np.ndarray, " any"]:
+        """Row weights, or a single one where all are known to be alike: compiled loops then read no more."""
+        return self.sample_weight[:1].copy() if self.sample_weight.strides == (0,) else self.sample_weight
 
     @property
     def counted_rows(self) -> int:
@@ -256,7 +256,8 @@ class Observations(Rows):
 
     def weighing(self, total: float) -> Self:
         """Return the same rows with weights that are multiplied so as to sum to ``total``."""
-        return replace(self, sample_weight=self.sample_weight * (total / self.total_weight))
+        weights = self.weights * (total / self.total_weight)
+        return replace(self, sample_weight=weights if len(weights) == len(self) else alike(weights[0], len(self)))
 
     def rows(self, start: int, stop: int) -> Self:
         """Return rows ``start ... stop``, without a copy."""
@@ -265,7 +266,9 @@ class Observations(Rows):
     def taken(self, at: Any) -> Self:
         """Return the rows that an index or slice names."""
         index = self.index if isinstance(at, slice) else np.asarray(self.index)
-        return replace(self, values=self.values[at], sample_weight=self.sample_weight[at], index=index[at])
+        values, weights = self.values[at], self.weights
+        weight = self.sample_weight[at] if len(weights) == len(self) else alike(weights[0], len(values))
+        return replace(self, values=values, sample_weight=weight, index=index[at])
 
     def matching(self, features: tuple[str, ...]) -> Self:
         """Return the columns that carry these names, or all if unnamed and as many.
@@ -303,6 +306,11 @@ def _refuse_rows(bad: np.ndarray, features: tuple[str, ...], word: str) -> None:
             f"`data` has {rows.size} of {len(bad)} rows with {word} values, the first at row {rows[0]} "
             f"(rows {listed}; columns {named}); drop or replace them"
         )
+
+
+def alike(weight: float, n: int) -> Float[np.ndarray, " n"]:
+    """Return n equal weights that take the room of one; they cannot be written to."""
+    return np.broadcast_to(np.float64(weight), n)
 
 
 def checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:

@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from bayesgmm.data.observations import Extent, Observations, Rows, checked_weight
+from bayesgmm.data.observations import Extent, Observations, Rows, alike, checked_weight
 from bayesgmm.data.sources import Source
 from bayesgmm.data.sums import block_bounds, summed
 from bayesgmm.errors import DataError
@@ -42,7 +41,7 @@ class Work:
     def __call__(self, values: Float[np.ndarray, "rows d"], start: int) -> Any:
         """Apply the function to what was read."""
         n = len(values)
-        weight = _ones(n) if self.sample_weight is None else self.sample_weight[start : start + n]
+        weight = alike(1.0, n) if self.sample_weight is None else self.sample_weight[start : start + n]
         block = Observations(values, weight, self.features, range(start, start + n), self.origin, self.unit)
         return self.block_function(block, start, *self.arguments)
 
@@ -130,7 +129,7 @@ class StoredObservations(Rows):
         at = np.arange(n) if n <= rows else np.sort(rng.choice(n, rows, replace=False))
         parts: list[np.ndarray] = []
         self.map_blocks(_picked, at, sink=lambda _, values: parts.append(values))
-        weight = np.ones(len(at)) if self.sample_weight is None else self.sample_weight[at]
+        weight = alike(1.0, len(at)) if self.sample_weight is None else self.sample_weight[at]
         return Observations(np.concatenate(parts), weight, self.features, at, self.origin, self.unit)
 
     def fingerprint(self) -> str:
@@ -151,12 +150,6 @@ class StoredObservations(Rows):
         if self.features == features:
             return self
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
-
-
-@lru_cache(maxsize=2)
-def _ones(n: int) -> Float[np.ndarray, " n"]:
-    """Return weights of 1, kept from block to block: to write them anew cost more than to read the block."""
-    return np.ones(n)
 
 
 def _picked(block: Observations, start: int, at: np.ndarray) -> np.ndarray:

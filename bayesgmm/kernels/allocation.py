@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import LINE, block_array, workspace
+from bayesgmm.kernels.blocks import LINE, block_array, parted, workspace
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
 from bayesgmm.kernels.passes import block_rows
 from bayesgmm.kernels.steps import (
     add_moments,
     allocate_single,
     are_zeros_and_ones,
-    pad_weights,
     padded,
+    read_weights,
     respond,
     transpose_block,
 )
@@ -64,24 +64,26 @@ def allocate_rows(
     """Add the rows' log-likelihood and the statistics of labels drawn to the last arguments.
 
     One key (g) for each parameter value; ``offset`` is the number of row 0; ``labels (g, rows)`` receives the
-    component of each row, unless it is empty. Rows whose weight is above 1 are split between components.
+    component of each row, unless it is empty. One weight may stand for all rows; those whose weight is above 1 are
+    split between components.
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
+    columns, centred, r, v, total, scale, log_density = parted(workspace(d, k, rows), d, k)
     gathered, kept, ones = block_array(d, rows), block_array(2, rows), np.ones(rows + LINE)
-    copies = kept[1:]
+    copies, only_sum, heaviest = kept[1:], False, 0.0
+    weight = sample_weight.reshape((1, sample_weight.shape[0]))
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
-        whole, heaviest = pad_weights(sample_weight[first_row:], size, v), 0.0
-        for b in range(size):
-            heaviest = max(heaviest, v[b])
-        only_sum = are_zeros_and_ones(v, whole)
+        whole = padded(size)
+        if sample_weight.shape[0] > 1 or first_row == start or size < rows:
+            read_weights(weight, 0, first_row, size, v)
+            only_sum, heaviest = are_zeros_and_ones(v, whole), v[:size].max()
         for g in range(means.shape[0]):
             log_likelihood[g] += respond(
                 columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, only_sum,
-                centred,
+                centred, x, first_row + rows,
             )  # fmt: skip
             if heaviest <= 1.0:
                 allocate_single(r, total, keys[g], offset + first_row, whole)

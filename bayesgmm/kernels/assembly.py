@@ -7,6 +7,7 @@ by side. What each function does is said, in plain loops, by its namesake in `bl
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,19 @@ REGISTERS = 32 if WIDTH == 8 else 16
 #: Most features whose centred values stay in registers while their squared distance is computed.
 FEW = 12 if WIDTH == 8 else 5
 #: Rows (in vectors) and columns of a tile of sums in registers.
-TILE = (4, 4) if WIDTH == 8 else (2, 4)
+TILE = (4, 6) if WIDTH == 8 else (2, 4)
 
 VOID = ir.VoidType()
 
 
-def by_rows(code: Code, size: ir.Value, vectors: int, carried: list[Lanes], body: Callable[..., Any]) -> list[Lanes]:
+def by_rows(
+    code: Code, stop: ir.Value, vectors: int, carried: list[Lanes], body: Callable[..., Any], start: Any = 0
+) -> list[Lanes]:
     """Write a loop over rows, several vectors at a time and what is left over singly."""
-    whole = code.builder.sub(size, code.builder.urem(size, code.whole(vectors * WIDTH)))
-    carried = code.loop(0, whole, vectors * WIDTH, carried, lambda at, held: body(at, vectors, held))
-    return code.loop(whole, size, WIDTH, carried, lambda at, held: body(at, 1, held)) if vectors > 1 else carried
+    over = code.builder.urem(code.builder.sub(stop, start) if start else stop, code.whole(vectors * WIDTH))
+    whole = code.builder.sub(stop, over)
+    carried = code.loop(start, whole, vectors * WIDTH, carried, lambda at, held: body(at, vectors, held))
+    return code.loop(whole, stop, WIDTH, carried, lambda at, held: body(at, 1, held)) if vectors > 1 else carried
 
 
 class Transpose:
@@ -43,10 +47,8 @@ class Transpose:
         code, builder = self.code, self.code.builder
         x, start, self.origin, self.inverse_unit, features, size, self.columns, self.stride = code.function.args
         self.x = code.row(x, start, features)
-        whole = code.whole(0)
-        if d <= FEW:
-            whole = builder.sub(size, builder.urem(size, code.whole(WIDTH)))
-            code.loop(0, whole, WIDTH, [], self.rows)
+        whole = builder.sub(size, builder.urem(size, code.whole(WIDTH)))
+        code.loop(0, whole, WIDTH, [], self.rows)
 
         def feature(j: ir.Value, _: list[Lanes]) -> None:
             shift, factor = code.scalar(self.origin, j), code.scalar(self.inverse_unit, j)
@@ -67,30 +69,59 @@ class Transpose:
     def rows(self, at: ir.Value, _: list[Lanes]) -> None:
         """Write a vector of rows."""
         code, d = self.code, self.d
-        start = code.builder.mul(at, code.whole(d))
-        held = [code.load(self.x, start, v * WIDTH) for v in range(d)]
-        for j in range(d):
-            value = code.picked(held, [j + lane * d for lane in range(WIDTH)])
-            value = (value - code.read_spread(self.origin, j)) * code.read_spread(self.inverse_unit, j)
-            code.store(value, self.columns, code.builder.mul(self.stride, code.whole(j)), at)
+        if d < WIDTH:  # All of them side by side are d vectors.
+            start = code.builder.mul(at, code.whole(d))
+            held = [code.load(self.x, start, v * WIDTH) for v in range(d)]
+            picked = [code.picked(held, [j + lane * d for lane in range(WIDTH)]) for j in range(d)]
+            self.write(at, code.whole(0), picked)
+            return
+        over = d % WIDTH
+        code.loop(0, d - over, WIDTH, [], lambda j, _: self.features(at, j, WIDTH))
+        if over:
+            width = 1 << (over - 1).bit_length()
+            self.features(at, code.whole(d - width), width)
+
+    def features(self, at: ir.Value, j: ir.Value, width: int) -> None:
+        """Write so many features (a power of two) from j on: squares of that many rows, transposed side by side.
+
+        In each step, two rows of a square swap what is left of each other's diagonal.
+        """
+        code, builder = self.code, self.code.builder
+        start = builder.add(builder.mul(at, code.whole(self.d)), j)
+        held = [code.gathered(self.x, start, [row * self.d for row in range(n, WIDTH, width)]) for n in range(width)]
+        half = width // 2
+        while half:
+            for low in (n for n in range(width) if not n & half):
+                held[low], held[low + half] = code.swapped(held[low], held[low + half], half)
+            half //= 2
+        self.write(at, j, held)
+
+    def write(self, at: ir.Value, j: ir.Value, columns: list[Lanes]) -> None:
+        """Write features from j on, seen from the origin and in the unit."""
+        for n, column in enumerate(columns):
+            shift, factor = (self.code.read_spread(given, j, n) for given in (self.origin, self.inverse_unit))
+            row = self.code.builder.mul(self.stride, self.code.builder.add(j, self.code.whole(n)))
+            self.code.store((column - shift) * factor, self.columns, row, at)
 
 
 class Weigh:
-    """``weigh(columns, stride, k, size, first, means, factors, log_constants, log_r, centred)`` for d features.
+    """``weigh(columns, stride, k, size, first, means, factors, log_constants, log_r, centred, ahead)`` for d features.
 
-    For k components of the grid from ``first`` on.
+    For k components of the grid from ``first`` on; ``ahead`` are the rows that are transposed next.
     """
 
     def __init__(self, module: ir.Module, name: str, d: int) -> None:
-        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 5]
+        kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 6]
         self.code, self.d = Code(module, name, kinds, VOID), d
-        self.columns, self.stride, k, size, self.first, *self.components, self.centred = self.code.function.args
+        self.columns, self.stride, k, size, self.first, *self.components, self.centred, ahead = self.code.function.args
 
         def component(c: ir.Value, _: list[Lanes]) -> None:
             self.turn_to(c)
             by_rows(self.code, size, TILE[0], [], self.in_tiles)
 
         def rows(at: ir.Value, vectors: int, _: list[Lanes]) -> None:
+            if d <= FEW:
+                self.code.prefetch(self.code.row(ahead, at, d), vectors * WIDTH * d // LINE)
             self.code.loop(0, k, 1, [], lambda c, _: self.turn_to(c).in_registers(at, vectors))
 
         vectors = self.vectors()
@@ -248,8 +279,9 @@ def logarithm(x: Lanes) -> Lanes:
 class SoftMaximum:
     """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density, only_sum)``."""
 
-    #: Vectors of rows at a time; where only the sum is wanted, the product of their totals has one logarithm.
-    VECTORS = 4
+    #: Vectors of rows at a time, and of how many the product of their totals, where only the sum is wanted, has one
+    #: logarithm: so few that the product is finite for any number of components.
+    VECTORS, MULTIPLIED = 4, 16
 
     def __init__(self, module: ir.Module, name: str, _: int) -> None:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, WHOLE]
@@ -259,7 +291,8 @@ class SoftMaximum:
         )
         zero = [self.code.constant(0.0)]
         with self.code.builder.if_then(self.code.builder.icmp_signed("!=", only_sum, self.code.whole(0))):
-            self.code.builder.ret(by_rows(self.code, size, self.VECTORS, zero, self.summed)[0].total())
+            step = self.MULTIPLIED * WIDTH
+            self.code.builder.ret(self.code.loop(0, size, step, zero, partial(self.stretch, size))[0].total())
         self.code.builder.ret(by_rows(self.code, size, self.VECTORS, zero, self.each)[0].total())
 
     def each(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
@@ -271,13 +304,21 @@ class SoftMaximum:
             value = [weight.times_plus(log_sum, value[0])]
         return value
 
-    def summed(self, at: ir.Value, vectors: int, value: list[Lanes]) -> list[Lanes]:
-        """Write all but the log densities of some rows, whose weights are 0 or 1, and add these."""
-        code, product = self.code, self.code.constant(1.0)
+    def stretch(self, size: ir.Value, at: ir.Value, value: list[Lanes]) -> list[Lanes]:
+        """Write all but the log densities of rows whose weights are 0 or 1, and add these."""
+        code, builder = self.code, self.code.builder
+        stop = builder.add(at, code.whole(self.MULTIPLIED * WIDTH))
+        stop = builder.select(builder.icmp_signed("<", stop, size), stop, size)
+        held = by_rows(code, stop, self.VECTORS, [*value, code.constant(1.0)], self.summed, at)
+        return [held[0] + logarithm(held[1])]
+
+    def summed(self, at: ir.Value, vectors: int, held: list[Lanes]) -> list[Lanes]:
+        """Add the largest log densities of some rows, and multiply by their totals."""
+        value, product = held
         for _, weight, whole, top in self.rows(at, vectors):
-            product = product * whole.where_above(code.constant(0.0), code.constant(1.0), weight)
-            value = [weight.times_plus(top, value[0])]
-        return [value[0] + logarithm(product)]
+            product = product * whole.where_above(self.code.constant(0.0), self.code.constant(1.0), weight)
+            value = weight.times_plus(top, value)
+        return [value, product]
 
     def rows(self, at: ir.Value, vectors: int) -> list[tuple[ir.Value, Lanes, Lanes, Lanes]]:
         """Write exponentials, their totals and scales of some rows; return place, weight, total and largest."""

@@ -9,7 +9,7 @@ lower-triangular precision factor ``P`` (``inv(covariance) = P @ P.T``), so that
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import LOWEST, SMALLEST_EXPONENT, compiled, compiled_exactly
+from bayesgmm.kernels.elementary import LOWEST, SMALLEST_EXPONENT, compiled, compiled_exactly, pasted
 from bayesgmm.kernels.uniforms import uniform
 
 #: Doubles side by side in the widest register; arrays of a block start at a multiple of it and leave one unused,
@@ -32,10 +32,15 @@ def block_array(count, rows):
 
 @compiled
 def workspace(d, k, rows):
-    """Return what the steps write of a block: columns (d), centred (d + PANEL), r (k) and four arrays of the rows."""
-    whole = block_array(2 * d + PANEL + k + 4, rows)
+    """Return room for what the steps write of a block: see `parted`."""
+    return block_array(2 * d + PANEL + k + 4, rows)
+
+
+@pasted
+def parted(room, d, k):
+    """Return columns (d), centred (d + PANEL), r (k), and of the rows v, total, scale and log densities."""
     at = 2 * d + PANEL + k
-    return whole[:d], whole[d : at - k], whole[at - k : at], whole[at], whole[at + 1], whole[at + 2], whole[at + 3]
+    return room[:d], room[d : at - k], room[at - k : at], room[at], room[at + 1], room[at + 2], room[at + 3]
 
 
 @compiled
@@ -50,8 +55,11 @@ def transpose_block(x, origin, inverse_unit, start, size, columns):
 
 
 @compiled
-def weigh(columns, means, factors, log_constants, g, size, log_r, centred):
-    """Write ``log(weight_k N(x | mean_k, covariance_k))`` of every row into ``log_r``, for parameter value ``g``."""
+def weigh(columns, means, factors, log_constants, g, size, log_r, centred, x, following):  # noqa: ARG001
+    """Write ``log(weight_k N(x | mean_k, covariance_k))`` of every row into ``log_r``, for parameter value ``g``.
+
+    From row ``following`` on, ``x`` is read next, which a machine can be told beforehand.
+    """
     d, y = means.shape[2], np.empty(size)
     for c in range(means.shape[1]):
         log_density = log_r[c]

@@ -11,14 +11,14 @@ from bayesgmm.kernels.conditionals import (
     FULL,
     SPHERICAL,
     TIED,
-    covariance_blocks,
-    mean_given_covariance,
-    posterior_scatter,
-    write_covariances,
+    pool,
+    shift_mean,
+    spread_blocks,
     write_factors,
+    write_scatter,
 )
-from bayesgmm.kernels.elementary import compiled_exactly
-from bayesgmm.kernels.passes import expect_chunks
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
+from bayesgmm.kernels.passes import block_rows, expect_chunks, room_for
 
 #: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
 NARROWEST = 1e-10
@@ -28,7 +28,7 @@ FLATTEST = 1e-7
 GOES_ON, CONVERGED, COLLAPSED = 0, 1, 2
 
 
-@compiled_exactly
+@inlined_exactly
 def log_prior(hyperparameters, mean_factors, weights, means, factors):
     """Return the log density of the parameters, up to a constant; 0 under the flat prior."""
     kind, is_conjugate, concentration, loc, shrinkage, _, dof, scale = hyperparameters
@@ -71,25 +71,28 @@ def log_prior(hyperparameters, mean_factors, weights, means, factors):
     return value
 
 
-@compiled_exactly
+@inlined_exactly
 def set_mode(hyperparameters, about, counts, first, second, weights, means, covariances):
-    """Write the mode of weights, means and covariances given expected statistics."""
+    """Write the mode of weights, means and covariances given expected statistics.
+
+    ``about`` and ``means`` are two arrays.
+    """
     kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale = hyperparameters
     k, d = about.shape
-    pull = loc - about
-    scatter, shift = posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, second)
-    block_dof, block_scale = covariance_blocks(kind, dof, scale, counts, scatter)
+    scatter, shift, block_dof = covariances, means, weights  # Until these are known.
+    write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift)
+    pool(kind, dof, scale, counts, scatter, block_dof)
     size = d if kind in (FULL, TIED) else 1
     normals = 0 if not is_conjugate else k if kind == TIED else d if kind == SPHERICAL else 1
-    for m in range(block_dof.shape[0]):
-        for i in range(size):
-            for j in range(size):
-                block_scale[m, i, j] /= block_dof[m] + size + 1 + normals
-    write_covariances(kind, block_scale, covariances)
+    for c in range(1 if kind == TIED else k):
+        for i in range(d):
+            for j in range(d):
+                covariances[c, i, j] /= block_dof[c] + size + 1 + normals
+    spread_blocks(kind, covariances)
     total = 0.0
     for c in range(k):
         if not is_conjugate:
-            mean_given_covariance(loc_covariance[c], counts[c], pull[c], first[c], covariances[c], shift[c])
+            shift_mean(loc_covariance[c], counts[c], loc[c], about[c], first[c], covariances[c], shift[c])
         for j in range(d):
             means[c, j] = about[c, j] + shift[c, j]
         weights[c] = max(concentration[c] + counts[c] - 1.0, 0.0)
@@ -98,7 +101,7 @@ def set_mode(hyperparameters, about, counts, first, second, weights, means, cova
         weights[c] = weights[c] / total if total > 0.0 else 1.0 / k
 
 
-@compiled_exactly
+@inlined_exactly
 def is_lost(is_flat, log_constants, factors, weights, covariances):
     """Return whether a covariance is singular, or under the flat prior narrower than `NARROWEST` or `FLATTEST`."""
     for c in range(covariances.shape[0]):
@@ -114,7 +117,7 @@ def is_lost(is_flat, log_constants, factors, weights, covariances):
     return False
 
 
-@compiled_exactly
+@inlined_exactly
 def rise_to_come(gain, before):
     """Return Aitken's estimate of what further iterations will add, at least the last gain itself.
 
@@ -126,7 +129,7 @@ def rise_to_come(gain, before):
     return abs(gain)
 
 
-@compiled_exactly
+@inlined_exactly
 def take_stock(now, tol, progress):
     """Update ``progress`` (log posterior, last gain, rise to come) and return whether the climb is over."""
     gain = now - progress[0]
@@ -147,43 +150,80 @@ def fold(parts):
         number = number // 2 + number % 2
 
 
-@compiled_exactly
-def run_iterations(
-    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, iterations, last, tol,
-    current, sound, progress, log_posterior, kept, factors, second,
-):  # fmt: skip
-    """Climb from ``current`` (weights, means, covariances) for at most so many evaluations of the log posterior.
+@inlined_exactly
+def copy_parameters(weights, means, covariances, into):
+    """Copy parameters into three other arrays."""
+    for c in range(means.shape[0]):
+        into[0][c] = weights[c]
+        for i in range(means.shape[1]):
+            into[1][c, i] = means[c, i]
+            for j in range(means.shape[1]):
+                into[2][c, i, j] = covariances[c, i, j]
 
-    ``sound`` receives the parameters evaluated last, ``log_posterior (iterations)`` and ``kept`` (weights, means,
-    covariances of each iteration, or empty) what is traced. After the last evaluation of a ``last`` stretch no
-    update follows. Returns how it ended and the number of evaluations. ``factors (1, k, d, d)`` or ``(1, k, d)`` and
-    ``second (chunks, ...)`` alike are scratch.
+
+@inlined_exactly
+def run_iterations(
+    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
+    current, sound, progress, log_posterior, kept, constants, factors, log_likelihood, counts, first, second, room,
+):  # fmt: skip
+    """Climb from ``current`` (weights, means, covariances) for as many evaluations as ``log_posterior`` has room for.
+
+    ``sound`` receives the parameters evaluated last, and ``kept`` those of each iteration, unless it is empty. After
+    the last evaluation of a ``last`` stretch no update follows. Returns how it ended and the number of evaluations.
+    What comes after ``kept`` is scratch.
     """
     weights, means, covariances = current
-    (k, d), chunks, n = means.shape, second.shape[0], x.shape[0]
-    constants, about = np.empty((1, k)), np.empty((1, k, d))
-    log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
-    for iteration in range(iterations):
+    about = sound[1].reshape((1, *means.shape))
+    for iteration in range(log_posterior.shape[0]):
         write_factors(weights, covariances, constants[0], factors[0])
         if is_lost(is_flat, constants[0], factors[0], weights, covariances):
             return COLLAPSED, iteration
-        about[0] = means
+        copy_parameters(weights, means, covariances, sound)
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
         expect_chunks(
-            x, sample_weight, origin, inverse_unit, constants, about, factors, 0, n, chunk_rows,
-            log_likelihood, counts, first, second,
+            x, sample_weight, origin, inverse_unit, constants, about, factors, 0, x.shape[0], chunk_rows,
+            log_likelihood, counts, first, second, room, iteration > 0 and x.shape[0] <= block_rows(x.shape[1]),
         )  # fmt: skip
-        fold(log_likelihood)
-        fold(counts)
-        fold(first)
-        fold(second)
+        if log_likelihood.shape[0] > 1:
+            fold(log_likelihood)
+            fold(counts)
+            fold(first)
+            fold(second)
         now = log_likelihood[0, 0] + log_prior(hyperparameters, mean_factors, weights, means, factors[0])
         log_posterior[iteration] = now
-        sound[0][:], sound[1][:], sound[2][:] = weights, means, covariances
         if kept[0].shape[0] > 0:
-            kept[0][iteration], kept[1][iteration], kept[2][iteration] = weights, means, covariances
+            into = kept[0][iteration], kept[1][iteration], kept[2][iteration]
+            copy_parameters(weights, means, covariances, into)
         if take_stock(now, tol, progress):
             return CONVERGED, iteration + 1
-        if iteration < iterations - 1 or not last:
+        if iteration < log_posterior.shape[0] - 1 or not last:
             set_mode(hyperparameters, about[0], counts[0, 0], first[0, 0], second[0, 0], weights, means, covariances)
-    return GOES_ON, iterations
+    return GOES_ON, log_posterior.shape[0]
+
+
+@compiled_exactly
+def climb_each(
+    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
+    which, current, sound, progress, log_posterior, kept, ends, evaluations, shape,
+):  # fmt: skip
+    """Climb from each of the starts that ``which`` names, for as many evaluations as there is room in the traces.
+
+    ``current``, ``sound`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too, receive
+    how the stretch ended and, added to what is there, its number of evaluations. See `run_iterations`. ``shape`` is
+    that of factors, (1, k, d, d) or (1, k, d).
+    """
+    (_, k, d), n = current[1].shape, x.shape[0]
+    chunks = (n + chunk_rows - 1) // chunk_rows
+    constants, factors, second = np.empty((1, k)), np.zeros(shape), np.empty((chunks, *shape))
+    log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
+    room = room_for(d, k, n)
+    for row in range(which.shape[0]):
+        at = which[row]
+        own = min(at, sample_weight.shape[0] - 1)
+        ends[at], made = run_iterations(
+            x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows,
+            last, tol, (current[0][at], current[1][at], current[2][at]), (sound[0][at], sound[1][at], sound[2][at]),
+            progress[at], log_posterior[row], (kept[0][row], kept[1][row], kept[2][row]),
+            constants, factors, log_likelihood, counts, first, second, room,
+        )  # fmt: skip
+        evaluations[at] += made

@@ -7,7 +7,7 @@ loc, shrinkage, loc_covariance, dof, scale)``, `kind` an index into the covarian
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 from bayesgmm.kernels.factors import invert_lower, write_precision_factors
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
@@ -25,54 +25,77 @@ def cholesky(matrix, lower):
             lower[i, j] = np.sqrt(value) if i == j else value / lower[j, j]
 
 
-@compiled_exactly
-def posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, second):
-    """Return each component's scatter about its posterior location (conjugate) or about ``about``; and the shift."""
+@inlined_exactly
+def write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift):
+    """Write each component's scatter about its posterior location (conjugate) or about ``about``, and the shift."""
     k, d = about.shape
-    scatter, shift = np.zeros((k, d, d)), np.zeros((k, d))
+    for c in range(k):
+        total = shrinkage[c] + counts[c] if is_conjugate else 0.0
+        for i in range(d):
+            # 0 only for an empty component under the flat prior, which stays where it is.
+            moved = total > 0.0
+            shift[c, i] = (first[c, i] + shrinkage[c] * (loc[c, i] - about[c, i])) / total if moved else 0.0
+        for i in range(d):
+            for j in range(i + 1):
+                value = second[c, i, j] if second.ndim == 3 else second[c, i] if i == j else 0.0
+                if is_conjugate:
+                    pulled = shrinkage[c] * (loc[c, i] - about[c, i]) * (loc[c, j] - about[c, j])
+                    value += pulled - total * shift[c, i] * shift[c, j]
+                scatter[c, i, j] = scatter[c, j, i] = value
+
+
+@inlined_exactly
+def pool(kind, dof, scale, counts, scatter, block_dof):
+    """Make ``scatter`` the scale of each covariance block given the labels, and write its degrees of freedom (k).
+
+    Blocks stand where their first numbers do in the covariances: a tied one in the first, those of a diagonal on it,
+    a spherical one in its first place; what stands elsewhere means nothing.
+    """
+    k, d = scatter.shape[:2]
+    for c in range(k):
+        block_dof[c] = dof[c] + (d * counts[c] if kind == SPHERICAL else counts[c])
+        if kind == SPHERICAL:
+            for j in range(1, d):
+                scatter[c, 0, 0] += scatter[c, j, j]
+        if kind == TIED and c > 0:
+            block_dof[0] += counts[c]
+        for i in range(d):
+            for j in range(d):
+                if kind == TIED and c > 0:
+                    scatter[0, i, j] += scatter[c, i, j]
+                else:
+                    scatter[c, i, j] += scale[c, i, j]
+
+
+@inlined_exactly
+def spread_blocks(kind, covariances):
+    """Write out covariances whose blocks stand as `pool` leaves them."""
+    k, d, _ = covariances.shape
     for c in range(k):
         for i in range(d):
-            if second.ndim == 2:
-                scatter[c, i, i] = second[c, i]
-            else:
-                for j in range(i + 1):
-                    scatter[c, i, j] = scatter[c, j, i] = second[c, i, j]
-        if is_conjugate:
-            total = shrinkage[c] + counts[c]
-            for i in range(d):
-                # 0 only for an empty component under the flat prior, which stays where it is.
-                shift[c, i] = (first[c, i] + shrinkage[c] * pull[c, i]) / total if total > 0.0 else 0.0
-            for i in range(d):
-                for j in range(d):
-                    scatter[c, i, j] += shrinkage[c] * pull[c, i] * pull[c, j] - total * shift[c, i] * shift[c, j]
-    return scatter, shift
+            for j in range(d):
+                if kind == TIED:
+                    covariances[c, i, j] = covariances[0, i, j]
+                elif kind != FULL:
+                    block = i if kind == DIAG else 0
+                    covariances[c, i, j] = covariances[c, block, block] if i == j else 0.0
 
 
 @compiled_exactly
 def covariance_blocks(kind, dof, scale, counts, scatter):
-    """Return degrees of freedom (b) and scale (b, p, p) of each covariance block given the labels.
-
-    ``scatter`` may become what is returned.
-    """
-    k, d = scatter.shape[:2]
+    """Return degrees of freedom (b) and scale (b, p, p) of each block given the labels; ``scatter`` is changed."""
+    (k, d), block_dof = scatter.shape[:2], np.empty(len(counts))
+    pool(kind, dof, scale, counts, scatter, block_dof)
     if kind == FULL:
-        scatter += scale
-        return dof + counts, scatter
+        return block_dof, scatter
     if kind == TIED:
-        return dof[:1] + counts.sum(), scale[:1] + scatter.sum(axis=0)
-    if kind == DIAG:
-        block_dof, block_scale = np.empty(k * d), np.empty((k * d, 1, 1))
-        for c in range(k):
-            for j in range(d):
-                block_dof[c * d + j] = dof[c] + counts[c]
-                block_scale[c * d + j, 0, 0] = scale[c, j, j] + scatter[c, j, j]
-        return block_dof, block_scale
-    block_dof, block_scale = dof + d * counts, np.empty((k, 1, 1))
+        return block_dof[:1], scatter[:1]
+    each = d if kind == DIAG else 1
+    dofs, scales = np.empty(k * each), np.empty((k * each, 1, 1))
     for c in range(k):
-        block_scale[c, 0, 0] = scale[c, 0, 0]
-        for j in range(d):
-            block_scale[c, 0, 0] += scatter[c, j, j]
-    return block_dof, block_scale
+        for j in range(each):
+            dofs[c * each + j], scales[c * each + j, 0, 0] = block_dof[c], scatter[c, j, j]
+    return dofs, scales
 
 
 @compiled_exactly
@@ -117,7 +140,7 @@ def write_covariances(kind, blocks, covariances):
 
 
 @compiled_exactly
-def mean_given_covariance(loc_covariance, count, pull, first, covariance, shift):
+def mean_given_covariance(loc_covariance, count, loc, about, first, covariance, shift):
     """Write the shift of a semi-conjugate mean from ``about``; return its covariance.
 
     ``H = V (C + n V)^-1`` gives the covariance ``H C``: no precision is ever formed.
@@ -140,9 +163,9 @@ def mean_given_covariance(loc_covariance, count, pull, first, covariance, shift)
             h[i] = value / lower[i, i]
     spread = np.empty((d, d))
     for i in range(d):
-        shift[i] = pull[i]
+        shift[i] = loc[i] - about[i]
         for j in range(d):
-            shift[i] += gain[i, j] * (first[j] - count * pull[j])
+            shift[i] += gain[i, j] * (first[j] - count * (loc[j] - about[j]))
             total = 0.0
             for m in range(d):
                 total += gain[i, m] * covariance[m, j]
@@ -151,12 +174,21 @@ def mean_given_covariance(loc_covariance, count, pull, first, covariance, shift)
 
 
 @compiled_exactly
+def shift_mean(loc_covariance, count, loc, about, first, covariance, shift):
+    """Write the shift of a semi-conjugate mean alone."""
+    mean_given_covariance(loc_covariance, count, loc, about, first, covariance, shift)
+
+
+@compiled_exactly
 def draw_parameters(rng, hyperparameters, about, counts, first, second, weights, means, covariances):
-    """Draw covariances, means and weights given the labels summed up in counts, first and second moments."""
+    """Draw covariances, means and weights given the labels summed up in counts, first and second moments.
+
+    ``about`` and ``means`` are two arrays.
+    """
     kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale = hyperparameters
     k, d = about.shape
-    pull = loc - about
-    scatter, shift = posterior_scatter(is_conjugate, shrinkage, pull, about, counts, first, second)
+    scatter, shift = covariances, means  # Until these are known.
+    write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift)
     block_dof, block_scale = covariance_blocks(kind, dof, scale, counts, scatter)
     write_covariances(kind, draw_inverse_wisharts(rng, block_dof, block_scale), covariances)
     noise, lower = rng.standard_normal((k, d)), np.zeros((d, d))
@@ -164,7 +196,9 @@ def draw_parameters(rng, hyperparameters, about, counts, first, second, weights,
         if is_conjugate:
             cholesky(covariances[c] / (shrinkage[c] + counts[c]), lower)
         else:
-            spread = mean_given_covariance(loc_covariance[c], counts[c], pull[c], first[c], covariances[c], shift[c])
+            spread = mean_given_covariance(
+                loc_covariance[c], counts[c], loc[c], about[c], first[c], covariances[c], shift[c]
+            )
             cholesky(spread, lower)
         for i in range(d):
             value = about[c, i] + shift[c, i]
@@ -178,7 +212,7 @@ def draw_parameters(rng, hyperparameters, about, counts, first, second, weights,
     weights /= total
 
 
-@compiled_exactly
+@inlined_exactly
 def write_factors(weights, covariances, log_constants, factors):
     """Write what the pass reads of the parameters: constants (k) and factors (k, d, d), or diagonals (k, d)."""
     k, d, _ = covariances.shape

@@ -7,6 +7,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.options import DefaultOptions
 
 #: Of the sources of all compiled loops: what numba keeps on disk of one holds those that it calls as well, but is taken
 #: to be good as long as its own file is the same.
@@ -26,10 +27,19 @@ def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+#: numba counts references to every array at every call, which takes as long as some ten rows of a pass.
+COUNTED, UNCOUNTED = ({"_nrt": on} if hasattr(DefaultOptions, "_nrt") else {} for on in (True, False))
 #: Only sums may be reordered (``reassoc``) and fused: NaN, infinity and signed zero keep their meaning.
-compiled = _cached(fastmath={"reassoc", "contract"})
+SUMS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}}
+
+compiled = _cached(**SUMS, **COUNTED)
+#: Of loops that are written out where they are called. They neither make arrays nor return any, for want of a count.
+inlined = _cached(**SUMS, **UNCOUNTED, forceinline=True)
 #: Compensated arithmetic must be left in the order in which it is written.
-compiled_exactly = _cached()
+compiled_exactly = _cached(**COUNTED)
+inlined_exactly = _cached(**UNCOUNTED, forceinline=True)
+#: Of what stands for its own text in any of these.
+pasted = _cached(inline="always")
 
 #: Below every log density of a row that a double can hold.
 LOWEST = -1.7976931348623157e308

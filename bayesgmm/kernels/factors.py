@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 
 
-@compiled_exactly
+@inlined_exactly
 def invert_lower(matrix, inverse):
     """Write the inverse of a lower triangular matrix."""
     d = matrix.shape[0]

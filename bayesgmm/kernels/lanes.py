@@ -13,6 +13,8 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from bayesgmm.kernels.blocks import LINE
+
 DOUBLE, WHOLE, INDEX, POINTER = ir.DoubleType(), ir.IntType(64), ir.IntType(32), ir.PointerType()
 #: Bytes of a double.
 BYTES = 8
@@ -128,33 +130,65 @@ class Code:
         held = self.builder.load(where, typ=DOUBLE, align=BYTES)
         self.builder.store(self.builder.fadd(held, amount), where, align=BYTES)
 
-    def add_each(self, places: Sequence[tuple[ir.Value, ir.Value | int]], amounts: Sequence[Lanes]) -> None:
-        """Add the sum over the lanes of each register to a double in memory: a pointer, and how far on."""
+    def add_each(self, places: Sequence[tuple[ir.Value, ir.Value, int]], amounts: Sequence[Lanes]) -> None:
+        """Add the sum over the lanes of each register to a double in memory: a pointer, and how far on.
+
+        Sums that follow each other there as here are added together.
+        """
         for first in range(0, len(amounts), WIDTH):
-            some = amounts[first : first + WIDTH]
-            sums = self.sums_of(some)
-            for lane, (pointer, offset) in enumerate(places[first : first + len(some)]):
-                self.add_to(pointer, offset, self.builder.extract_element(sums.value, ir.Constant(INDEX, lane)))
+            some, sums = places[first : first + WIDTH], self.sums_of(amounts[first : first + WIDTH])
+            begin = 0
+            for end in range(1, len(some) + 1):
+                pointer, start, offset = some[begin]
+                if end < len(some) and some[end] == (pointer, start, offset + end - begin):
+                    continue
+                lanes = ir.Constant(ir.VectorType(INDEX, end - begin), list(range(begin, end)))
+                amount = self.builder.shuffle_vector(sums.value, sums.value, lanes)
+                where = self.at(pointer, start, offset)
+                held = self.builder.load(where, typ=ir.VectorType(DOUBLE, end - begin), align=BYTES)
+                self.builder.store(self.builder.fadd(held, amount), where, align=BYTES)
+                begin = end
 
     def sums_of(self, each: Sequence[Lanes]) -> Lanes:
         """Return a register of the sums over the lanes of up to `WIDTH` others, neighbours added to neighbours."""
-        even, odd = (ir.Constant(ir.VectorType(INDEX, WIDTH), list(range(at, 2 * WIDTH, 2))) for at in (0, 1))
         level = [*each, *[each[-1]] * (WIDTH - len(each))]
         while len(level) > 1:
+            pairs = zip(level[::2], level[1::2], strict=True)
             level = [
-                Lanes(self, self.builder.shuffle_vector(one.value, two.value, even))
-                + Lanes(self, self.builder.shuffle_vector(one.value, two.value, odd))
-                for one, two in zip(level[::2], level[1::2], strict=True)
+                self.shuffled(*pair, range(0, 2 * WIDTH, 2)) + self.shuffled(*pair, range(1, 2 * WIDTH, 2))
+                for pair in pairs
             ]
         return level[0]
 
+    def shuffled(self, one: Lanes, two: Lanes, places: Sequence[int]) -> Lanes:
+        """Return what stands in these places of two registers, those of the second counted on."""
+        mask = ir.Constant(ir.VectorType(INDEX, WIDTH), list(places))
+        return Lanes(self, self.builder.shuffle_vector(one.value, two.value, mask))
+
     def picked(self, held: Sequence[Lanes], places: Sequence[int]) -> Lanes:
         """Return what stands in these places of several registers, counted through all of them."""
-        found = ir.Constant(VECTOR, ir.Undefined)
+        found = Lanes(self, ir.Constant(VECTOR, ir.Undefined))
         for at in sorted({place // WIDTH for place in places}):
             mask = [WIDTH + place % WIDTH if place // WIDTH == at else lane for lane, place in enumerate(places)]
-            found = self.builder.shuffle_vector(found, held[at].value, ir.Constant(ir.VectorType(INDEX, WIDTH), mask))
-        return Lanes(self, found)
+            found = self.shuffled(found, held[at], mask)
+        return found
+
+    def gathered(self, pointer: ir.Value, start: ir.Value, offsets: Sequence[int]) -> Lanes:
+        """Read, from so many places, as many doubles side by side as together fill a register."""
+        width = WIDTH // len(offsets)
+        kind = ir.VectorType(DOUBLE, width)
+        level = [self.builder.load(self.at(pointer, start, offset), typ=kind, align=BYTES) for offset in offsets]
+        while len(level) > 1:
+            mask = ir.Constant(ir.VectorType(INDEX, 2 * width), list(range(2 * width)))
+            level = [self.builder.shuffle_vector(*pair, mask) for pair in zip(level[::2], level[1::2], strict=True)]
+            width *= 2
+        return Lanes(self, level[0])
+
+    def swapped(self, one: Lanes, two: Lanes, run: int) -> tuple[Lanes, Lanes]:
+        """Return both after each second run of so many lanes of the one has changed places with the other's first."""
+        low = [WIDTH + lane - run if lane & run else lane for lane in range(WIDTH)]
+        high = [WIDTH + lane if lane & run else lane + run for lane in range(WIDTH)]
+        return self.shuffled(one, two, low), self.shuffled(one, two, high)
 
     def spread(self, value: ir.Value) -> Lanes:
         """Return one double in all lanes."""
@@ -178,6 +212,15 @@ class Code:
         if name not in self.module.globals:
             ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
         return Lanes(self, self.builder.call(self.module.globals[name], [x.value, y.value, z.value]))
+
+    def prefetch(self, pointer: ir.Value, lines: int) -> None:
+        """Ask for so many lines of the cache, which are read soon; nothing happens where there is no memory."""
+        name, flag = "llvm.prefetch.p0", ir.IntType(32)
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag]), name)
+        flags = [ir.Constant(flag, n) for n in (0, 2, 1)]  # To be read, kept in the second level, data.
+        for line in range(lines):
+            self.builder.call(self.module.globals[name], [self.at(pointer, line * LINE), *flags])
 
     def looked_up(self, table: Any, index: ir.Value) -> ir.Value:
         """Return entries of a table of sixteen whole numbers, by the last four bits of each index (AVX-512)."""

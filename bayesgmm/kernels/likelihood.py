@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayesgmm.kernels.elementary import compiled_exactly
-from bayesgmm.kernels.passes import expect_rows
+from bayesgmm.kernels.passes import expect_rows, room_for
 
 HALF_LOG_2PI = 0.9189385332046727
 
@@ -27,7 +27,7 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
     value, counts = np.zeros(1), np.zeros((1, k))
     first, second = np.zeros((1, k, d)), np.zeros((1, k, d, d))
     about, n = means.reshape((1, k, d)), x.shape[0]
-    per_value = sample_weight.reshape((1, n))
+    per_value, room = sample_weight.reshape((1, sample_weight.size)), room_for(d, k, n)
     if is_diagonal:
         factors, squares = np.empty((1, k, d)), np.zeros((1, k, d))
         for c in range(k):
@@ -35,7 +35,7 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
                 factors[0, c, j] = factor_of[c, j, j]
         expect_rows(
             x, per_value, origin, inverse_unit, constants, about, factors, 0, n,
-            value, counts, first, squares, log_densities,
+            value, counts, first, squares, log_densities, room, False,
         )  # fmt: skip
         for c in range(k):
             for j in range(d):
@@ -43,7 +43,7 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
     else:
         expect_rows(
             x, per_value, origin, inverse_unit, constants, about, factor_of.reshape((1, k, d, d)), 0, n,
-            value, counts, first, second, log_densities,
+            value, counts, first, second, log_densities, room, False,
         )  # fmt: skip
     return value[0], counts[0], first[0], second[0]
 

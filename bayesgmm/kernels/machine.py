@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from bayesgmm.kernels import assembly, blocks, moments
 from bayesgmm.kernels.blocks import LINE, PANEL
-from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
 #: The functions of `assembly` and `moments`: the first index of the table.
@@ -98,7 +98,7 @@ call = _caller(types.void, ir.VoidType())
 call_for_sum = _caller(types.float64, DOUBLE)
 
 
-@compiled_exactly
+@inlined_exactly
 def address(step, d):
     """Return where the function of a step for ``d`` features is."""
     index = step * (MOST_FEATURES + 1) + d
@@ -118,17 +118,18 @@ def transpose_block(x, origin, inverse_unit, start, size, columns):
         blocks.transpose_block(x, origin, inverse_unit, start, size, columns)
 
 
-@compiled_exactly
-def weigh(columns, means, factors, log_constants, g, size, log_r, centred):
+@inlined_exactly
+def weigh(columns, means, factors, log_constants, g, size, log_r, centred, x, following):
     """See `blocks.weigh`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
     k, d = means.shape[1], means.shape[2]
+    ahead = pointer(x) + 8 * following * d
     given = pointer(means), pointer(factors), pointer(log_constants)
     whole = pointer(columns), columns.shape[1], k, size, g * k
     at = address(WEIGH if factors.ndim == 4 else WEIGH_DIAGONAL, d)
-    call(at, whole + given + (pointer(log_r), pointer(centred)))
+    call(at, whole + given + (pointer(log_r), pointer(centred), ahead))
 
 
-@compiled_exactly
+@inlined_exactly
 def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):
     """See `blocks.soft_maximum`; ``size`` is a multiple of `lanes.WIDTH`."""
     k, stride = log_r.shape
@@ -137,7 +138,7 @@ def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):
     return call_for_sum(address(SOFT_MAXIMUM, 0), whole + written + (1 if only_sum else 0,))
 
 
-@compiled_exactly
+@inlined_exactly
 def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, second, centred):
     """See `blocks.add_moments`; ``size`` is a multiple of `lanes.WIDTH`, and the rows of all arrays are as long."""
     k, d = means.shape[1], means.shape[2]
@@ -147,7 +148,7 @@ def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, se
     call(at, whole + given + sums + (pointer(centred),))
 
 
-@compiled_exactly
+@inlined_exactly
 def allocate_single(r, total, key, first_row, size):
     """See `blocks.allocate_single`; ``size`` is a multiple of `lanes.WIDTH`."""
     k, stride = r.shape

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import LINE, block_array, workspace
+from bayesgmm.kernels.blocks import LINE, block_array, parted, workspace
 from bayesgmm.kernels.elementary import compiled, compiled_exactly
-from bayesgmm.kernels.steps import pad_weights, soft_maximum, transpose_block, weigh
+from bayesgmm.kernels.steps import padded, read_weights, soft_maximum, transpose_block, weigh
 
 #: Responsibilities of a block that are held at a time: 1 MB.
 BLOCK_VALUES = 131_072
@@ -95,17 +95,18 @@ def average_rows(
     """
     g, k, d = means.shape
     rows = min(max(BLOCK_VALUES // (g * k) // LINE * LINE, LINE), 512, stop - start)
-    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
-    below, ones, values = block_array(k, rows), np.ones(rows), np.empty((k, rows, g))
+    columns, centred, r, v, total, scale, log_density = parted(workspace(d, k, rows), d, k)
+    below, one, values = block_array(k, rows), np.ones((1, 1)), np.empty((k, rows, g))
     sample, low, high = np.empty(SAMPLE), np.empty(g), np.empty(g)
     for first_row in range(start, stop, rows):
         size, at = min(rows, stop - first_row), first_row - start
-        whole = pad_weights(ones, size, v)
+        whole = padded(size)
+        read_weights(one, 0, 0, size, v)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         for b in range(size):
             overlap[at + b] = 0.0
         for draw in range(g):
-            weigh(columns, means, factors, log_constants, draw, whole, r, centred)
+            weigh(columns, means, factors, log_constants, draw, whole, r, centred, x, first_row + rows)
             below[:, :whole] = r[:, :whole]
             soft_maximum(r, v, whole, total, scale, log_density, False)
             for c in range(k):

@@ -106,8 +106,10 @@ class Moments:
 
         number = counted + end - begin + len(pairs)
         sums = code.loop(0, self.size, WIDTH, [zero] * number, step)
-        firsts = [(self.first, feature) for feature in features[begin:]]
-        code.add_each(firsts + [(self.second, self.place(start, start, i, j)) for i, j in pairs], sums[counted:])
+        firsts, corner = [(self.first, start, n) for n in range(begin, end)], self.place(start, start)
+        code.add_each(firsts, sums[counted : counted + end - begin])
+        seconds = sorted(zip(pairs, sums[counted + end - begin :], strict=True), key=lambda pair: pair[0])
+        code.add_each([(self.second, corner, i * self.d + j) for (i, j), _ in seconds], [s for _, s in seconds])
         return sums[:counted]
 
     def in_tiles(self) -> Lanes:
@@ -147,13 +149,12 @@ class Moments:
             return [u[n // width].times_plus(t[n % width], h) for n, h in enumerate(held)]
 
         sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (width * height), step)
-        code.add_each([(self.second, self.place(i, j, *divmod(n, width))) for n in range(width * height)], sums)
+        corner, offsets = self.place(i, j), [n // width * self.d + n % width for n in range(width * height)]
+        code.add_each([(self.second, corner, offset) for offset in offsets], sums)
 
-    def place(self, i: ir.Value, j: ir.Value, down: int, across: int) -> ir.Value:
+    def place(self, i: ir.Value, j: ir.Value) -> ir.Value:
         """Return where the second moment of a pair of features is."""
-        code = self.code
-        row = code.builder.mul(code.builder.add(i, code.whole(down)), code.whole(self.d))
-        return code.builder.add(code.builder.add(row, j), code.whole(across))
+        return self.code.builder.add(self.code.builder.mul(i, self.code.whole(self.d)), j)
 
 
 class MomentsDiagonal(Moments):
@@ -187,7 +188,7 @@ class MomentsDiagonal(Moments):
             return firsts + [ui.times_plus(ti, h) for ui, ti, h in zip(u, t, held[number:], strict=True)]
 
         sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (2 * number), step)
-        code.add_each([(pointer, feature) for pointer in (self.first, self.second) for feature in features], sums)
+        code.add_each([(pointer, j, n) for pointer in (self.first, self.second) for n in range(number)], sums)
 
 
 def _ranges(number: int) -> list[tuple[int, int]]:

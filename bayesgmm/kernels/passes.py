@@ -7,61 +7,81 @@ rows is transposed once and seen by all of them, and no pass keeps n x k values.
 
 import numpy as np
 
-from bayesgmm.kernels.blocks import workspace
-from bayesgmm.kernels.elementary import compiled
-from bayesgmm.kernels.steps import add_moments, are_zeros_and_ones, pad_weights, respond, transpose_block
+from bayesgmm.kernels.blocks import parted, workspace
+from bayesgmm.kernels.elementary import compiled, inlined
+from bayesgmm.kernels.steps import add_moments, are_zeros_and_ones, padded, read_weights, respond, transpose_block
 
 
-@compiled
+@inlined
 def block_rows(d):
     """Rows per block: a multiple of 32 that depends on the number of features alone.
 
-    Fewer where they, or the panels that the moments are summed in, then fit into a first-level cache of 48 KiB.
+    Fewer where they, or the panels that the moments are summed in, then fit into a first-level cache of 48 KiB; where
+    they do not, sums are written the less often.
     """
-    return 384 if d <= 5 else 256
+    return 384 if d <= 5 else 96 if 12 < d <= 64 else 256
 
 
 @compiled
+def room_for(d, k, rows):
+    """Return the scratch of a pass over so many rows at most."""
+    return workspace(d, k, min(block_rows(d), rows))
+
+
+@compiled
+def read_rows(x, origin, inverse_unit, first_row, size, room):
+    """Transpose a block of rows into a workspace: apart, so that passes over rows that are there do without."""
+    transpose_block(x, origin, inverse_unit, first_row, size, room[: x.shape[1]])
+
+
+@inlined
 def expect_rows(
     x, sample_weight, origin, inverse_unit, log_constants, means, factors,
-    start, stop, log_likelihood, counts, first, second, log_densities,
+    start, stop, log_likelihood, counts, first, second, log_densities, room, is_read,
 ):  # fmt: skip
     """Add the rows' log-likelihood and expected statistics about ``means`` to the last arguments.
 
-    ``sample_weight (1, n)`` is for all parameter values, ``(g, n)`` one for each.
-    ``log_densities (rows)`` receives the log density of each row under the last parameter
-    value, unless it is empty.
+    ``sample_weight`` has a row for each parameter value or one for all, and in it one for each row or one for all.
+    ``log_densities (rows)`` receives the log density of each row under the last parameter value, unless it is empty.
+    ``room`` is scratch (`room_for`); where ``is_read``, it holds the rows, a single block, from the pass before.
     """
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
+    columns, centred, r, v, total, scale, log_density = parted(room, d, k)
+    each, alike, only_sum = sample_weight.shape[0] > 1, sample_weight.shape[1] == 1, False
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
-        transpose_block(x, origin, inverse_unit, first_row, size, columns)
+        whole = padded(size)
+        if not is_read:
+            read_rows(x, origin, inverse_unit, first_row, size, room)
         for g in range(means.shape[0]):
-            whole = pad_weights(sample_weight[min(g, sample_weight.shape[0] - 1), first_row:], size, v)
-            only_sum = log_densities.shape[0] == 0 and are_zeros_and_ones(v, whole)
+            if each or (g == 0 and not (alike and start < first_row and size == rows)):
+                if not is_read:
+                    read_weights(sample_weight, g, first_row, size, v)
+                only_sum = log_densities.shape[0] == 0 and are_zeros_and_ones(v, whole)
             log_likelihood[g] += respond(
                 columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, only_sum,
-                centred,
+                centred, x, first_row + rows,
             )  # fmt: skip
             add_moments(columns, means, r, scale, g, 0, k, whole, counts, first, second, centred)
         if log_densities.shape[0] > 0:
-            log_densities[first_row : first_row + size] = log_density[:size]
+            for b in range(size):
+                log_densities[first_row + b] = log_density[b]
 
 
-@compiled
+@inlined
 def expect_chunks(
     x, sample_weight, origin, inverse_unit, log_constants, means, factors,
-    start, stop, chunk_rows, log_likelihood, counts, first, second,
+    start, stop, chunk_rows, log_likelihood, counts, first, second, room, is_read,
 ):  # fmt: skip
-    """Do the same for each chunk of the rows, whose sums are an entry each of the last arguments."""
-    none = np.empty(0)
+    """Do the same for each chunk of the rows, whose sums are an entry each of the last arguments but two."""
+    none = log_likelihood[0, :0]
     for chunk in range(log_likelihood.shape[0]):
         begin = start + chunk * chunk_rows
         expect_rows(
             x, sample_weight, origin, inverse_unit, log_constants, means, factors, begin,
             min(begin + chunk_rows, stop), log_likelihood[chunk], counts[chunk], first[chunk], second[chunk], none,
+            room, is_read,
         )  # fmt: skip
 
 
@@ -70,16 +90,18 @@ def respond_rows(x, origin, inverse_unit, log_constants, means, factors, start, 
     """Write the log density (g, rows) and responsibilities (g, k, rows; or empty) of each row."""
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
-    columns, centred, r, v, total, scale, log_density = workspace(d, k, rows)
-    ones = np.ones(rows)
+    columns, centred, r, v, total, scale, log_density = parted(workspace(d, k, rows), d, k)
+    one = np.ones((1, 1))
     wanted = responsibilities.shape[0] > 0
     for first_row in range(start, stop, rows):
         size, at = min(rows, stop - first_row), first_row - start
-        whole = pad_weights(ones, size, v)
+        whole = padded(size)
+        read_weights(one, 0, 0, size, v)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         for g in range(means.shape[0]):
             respond(
-                columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, False, centred
+                columns, means, factors, log_constants, g, v, whole, r, total, scale, log_density, False, centred,
+                x, first_row + rows,
             )  # fmt: skip
             for b in range(size):
                 log_densities[g, at + b] = log_density[b]

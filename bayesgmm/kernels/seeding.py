@@ -12,7 +12,7 @@ def rank_rows(values, weight, origin, scale, centres, even, far, key, first, imp
 
     The importance of a row is its weight times ``even[nearest] + far * squared distance``; its priority is that over
     a uniform of its own (Duffield, Lund & Thorup 2007, doi:10.1145/1314690.1314696). ``counts`` are the weights of
-    the rows nearest to each centre.
+    the rows nearest to each centre. One weight may stand for all rows.
     """
     k, d = centres.shape
     counts[:] = 0.0
@@ -25,8 +25,9 @@ def rank_rows(values, weight, origin, scale, centres, even, far, key, first, imp
                 apart += ((values[i, j] - origin[j]) * scale[j] - centres[c, j]) ** 2
             if apart < nearest:
                 nearest, at = apart, c
-        counts[at] += weight[i]
-        cost += weight[i] * nearest
-        importance[i] = weight[i] * (even[at] + far * nearest)
+        w = weight[i if weight.shape[0] > 1 else 0]
+        counts[at] += w
+        cost += w * nearest
+        importance[i] = w * (even[at] + far * nearest)
         priority[i] = importance[i] / (1.0 - uniform(key, np.uint64(first + i)))
     return cost

@@ -5,7 +5,7 @@ import warnings
 from numba.core import config
 
 from bayesgmm.kernels import blocks, machine
-from bayesgmm.kernels.elementary import compiled
+from bayesgmm.kernels.elementary import inlined
 
 if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
     chosen = blocks
@@ -24,14 +24,16 @@ add_moments, allocate_single = chosen.add_moments, chosen.allocate_single
 moments_about = chosen.moments_about
 
 
-@compiled
-def respond(columns, means, factors, log_constants, g, v, size, r, total, scale, log_density, only_sum, centred):
-    """Return the weighted log-likelihood of a block; see `blocks.soft_maximum` for what is written."""
-    weigh(columns, means, factors, log_constants, g, size, r, centred)
+@inlined
+def respond(
+    columns, means, factors, log_constants, g, v, size, r, total, scale, log_density, only_sum, centred, x, following
+):
+    """Return the weighted log-likelihood of a block; see `blocks.weigh` and `blocks.soft_maximum`."""
+    weigh(columns, means, factors, log_constants, g, size, r, centred, x, following)
     return soft_maximum(r, v, size, total, scale, log_density, only_sum)
 
 
-@compiled
+@inlined
 def are_zeros_and_ones(v, size):
     """Return whether no weight is another number: sums of log densities are then logarithms of products."""
     others = 0
@@ -40,18 +42,17 @@ def are_zeros_and_ones(v, size):
     return others == 0
 
 
-@compiled
-def pad_weights(sample_weight, size, v):
-    """Copy weights of rows, then a line of zeros; return the number of rows with those of the last line."""
-    whole = padded(size)
+@inlined
+def read_weights(sample_weight, g, first_row, size, v):
+    """Copy row ``g`` of weights (g, n), or (g, 1) where those of all rows are alike, and zeros up to a whole line."""
+    alike = sample_weight.shape[1] == 1
     for b in range(size):
-        v[b] = sample_weight[b]
-    for b in range(size, whole):
+        v[b] = sample_weight[g, 0 if alike else first_row + b]
+    for b in range(size, padded(size)):
         v[b] = 0.0
-    return whole
 
 
-@compiled
+@inlined
 def padded(size):
     """Return the number of rows that the steps take where ``size`` count: the others are of weight 0."""
     return (size + blocks.LINE - 1) // blocks.LINE * blocks.LINE
