@@ -11,10 +11,12 @@ from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
 from bayesgmm import covariance as cov
-from bayesgmm.climbs import climb
+from bayesgmm.climbs import STRETCH, Stopping, climb
+from bayesgmm.data import Observations
 from bayesgmm.em import missing_information, rank, spurious
 from bayesgmm.initialize import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
+from bayesgmm.priors import ConjugatePrior
 
 
 def log_likelihood(result):
@@ -235,6 +237,21 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
     trace = result.tree["trace"]
     assert np.allclose(trace["means"][-1], result.means[0, 0])
     assert np.isclose(trace["log_posterior"][-1], result.tree["sample_stats"]["lp"][0, 0])
+
+
+def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies):
+    """As one of many starts too: where it ends, and the whole trace."""
+    rule, prior = Stopping(2 * STRETCH + 10, 0.0, "parameters"), ConjugatePrior.from_data(galaxies, 3)
+    starts = candidates(Observations.of(galaxies), prior, "k-means++", 3, np.random.default_rng(0))
+    together = climb(starts, Observations.of(galaxies), prior, rule)
+    alone = climb(starts[np.array([1])], Observations.of(galaxies), prior, rule)
+    trace = together.traces[1]
+    assert together.iterations.tolist() == [rule.max_iter] * 3
+    assert (np.diff(trace["log_posterior"]) > -1e-10 * np.abs(trace["log_posterior"][1:])).all()
+    for name, values in trace.items():
+        assert len(values) == rule.max_iter + 1
+        assert (values == alone.traces[0][name]).all()
+    assert (trace["means"][-1] == together.parameters.means[1]).all()
 
 
 def test_log_posterior_is_log_likelihood_plus_log_prior_in_data_units(faithful, kind):

@@ -1,11 +1,13 @@
 """The pass: exact against SciPy, the same bits for any threads, flat in memory."""
 
+import gc
 import hashlib
 import os
 import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numba
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixtures import log_joint, random_parameters, slow_pass
+from numba.core.runtime import _nrt_python, rtsys
 from scipy.special import logsumexp
 
 import bayesgmm as bg
@@ -74,7 +77,7 @@ def test_steps_written_for_this_machine_agree_with_plain_loops(d, rows, is_diago
     )  # fmt: skip
     if is_diagonal:
         factors = np.ascontiguousarray(np.diagonal(factors, axis1=2, axis2=3))
-    found, scratch = np.zeros((2, k, stride)), np.empty((d + blocks.PANEL, stride))
+    found, scratch = np.zeros((2, k, stride)), np.empty((d, stride))
     for log_r, module in zip(found, (blocks, machine), strict=True):
         module.weigh(columns, means, factors, -np.arange(2.0 * k).reshape(2, k), 1, rows, log_r, scratch, columns, 0)
     assert np.allclose(*found, rtol=1e-13, atol=1e-13)
@@ -360,3 +363,44 @@ def test_loops_on_disk_belong_to_these_sources(tmp_path):
     sources = sorted(Path(elementary.__file__).parent.glob("*.py"))
     assert len(sources) > 15
     assert hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest() == DIGEST
+
+
+@pytest.mark.parametrize("n", [5, 384, 1000])
+def test_weights_that_are_alike_take_the_room_of_one_and_change_no_bit(n, rng):
+    """In EM, Gibbs and densities: rows without weights, and with the weight 1 written out for each."""
+    x = rng.normal(size=(n, 2))
+    implied, written = Observations.of(x), Observations.of(x, np.ones(n))
+    assert implied.weights.shape == (1,)
+    assert implied.sample_weight.base.nbytes <= 8
+    assert implied.taken(np.arange(3)).weights.shape == implied.rows(1, 4).weights.shape == (1,)
+    assert implied.weighing(10.0 * n).sample_weight.tolist() == [10.0] * n
+    assert written.weights.shape == (n,)
+    white, keys = estep.whiten(random_parameters(rng, 3, 2).reshaped((1,))), np.array([5], np.uint64)
+    for summed in (estep.expect, lambda *seen: estep.allocate(*seen, keys)):
+        one, other = (summed(white, data, (1,)) for data in (implied, written))
+        assert one.log_likelihood == other.log_likelihood
+        assert (one.stats.second == other.stats.second).all()
+    with pytest.raises(ValueError, match="read-only"):
+        implied.sample_weight[0] = 2.0
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("prior", ["flat", "conjugate", "semiconjugate"])
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_compiled_loops_leave_no_memory_behind(faithful, kind, prior):
+    """Some count no references to the arrays they are given, and so must not make any."""
+    _nrt_python.memsys_enable_stats()
+    engines = [bg.EM(n_init=2)] + [bg.Gibbs(chains=1, tune=20, draws=20)] * (prior != "flat")
+    chosen = {"flat": "flat", "conjugate": None, "semiconjugate": bg.SemiConjugatePrior(1.5, 50.0, 400.0, 6.0, 40.0)}
+    model = bg.MixtureModel(2, kind, chosen[prior])
+
+    def held() -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for engine in engines:
+                bg.fit(faithful, model, engine=engine, seed=1).memberships()
+        gc.collect()
+        counted = rtsys.get_allocation_stats()
+        return counted.alloc - counted.free
+
+    assert held() == held()

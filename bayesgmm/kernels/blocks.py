@@ -17,10 +17,6 @@ from bayesgmm.kernels.uniforms import uniform
 LINE = 8
 
 
-#: Rows that the steps' scratch has beside one for each feature.
-PANEL = 6
-
-
 @compiled
 def block_array(count, rows):
     """Return an uninitialised array (count, at least rows), each of whose rows starts on a line of the cache."""
@@ -33,13 +29,13 @@ def block_array(count, rows):
 @compiled
 def workspace(d, k, rows):
     """Return room for what the steps write of a block: see `parted`."""
-    return block_array(2 * d + PANEL + k + 4, rows)
+    return block_array(2 * d + k + 4, rows)
 
 
 @pasted
 def parted(room, d, k):
-    """Return columns (d), centred (d + PANEL), r (k), and of the rows v, total, scale and log densities."""
-    at = 2 * d + PANEL + k
+    """Return columns (d), centred (d), r (k), and of the rows v, total, scale and log densities."""
+    at = 2 * d + k
     return room[:d], room[d : at - k], room[at - k : at], room[at], room[at + 1], room[at + 2], room[at + 3]
 
 
@@ -138,7 +134,7 @@ def add_moments(columns, means, r, scale, g, begin, end, size, counts, first, se
     """Add sums of 1, ``t`` and (lower triangle of) ``t t'`` about the mean, weighted by ``r * scale``.
 
     Of components ``begin ... end`` of parameter value ``g``, whose rows of ``r`` come one after another.
-    ``second (g, k, d)`` takes the diagonals alone. ``r`` and ``centred (at least d + PANEL)`` are scratch.
+    ``second (g, k, d)`` takes the diagonals alone. ``r`` and ``centred (at least d)`` are scratch.
     """
     for c in range(begin, end):
         w = r[c - begin]

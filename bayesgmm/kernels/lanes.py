@@ -53,7 +53,11 @@ class Lanes:
 
     def times_plus(self, other: Lanes, addend: Lanes) -> Lanes:
         """Return ``self * other + addend``, rounded once."""
-        return self.code.fma(self, other, addend)
+        return self.code.called("llvm.fma", self, other, addend)
+
+    def root(self) -> Lanes:
+        """Return the square root."""
+        return self.code.called("llvm.sqrt", self)
 
     def at_least(self, other: Lanes) -> Lanes:
         """Return the larger of both; ``other`` where ``self`` is NaN."""
@@ -206,12 +210,12 @@ class Code:
         """Read one double into all lanes."""
         return self.spread(self.scalar(pointer, *offsets))
 
-    def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
-        """Return ``x * y + z``, rounded once."""
-        name = f"llvm.fma.v{WIDTH}f64"
+    def called(self, intrinsic: str, *lanes: Lanes) -> Lanes:
+        """Return what one of LLVM's functions makes of each lane."""
+        name = f"{intrinsic}.v{WIDTH}f64"
         if name not in self.module.globals:
-            ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
-        return Lanes(self, self.builder.call(self.module.globals[name], [x.value, y.value, z.value]))
+            ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * len(lanes)), name)
+        return Lanes(self, self.builder.call(self.module.globals[name], [each.value for each in lanes]))
 
     def prefetch(self, pointer: ir.Value, lines: int) -> None:
         """Ask for so many lines of the cache, which are read soon; nothing happens where there is no memory."""

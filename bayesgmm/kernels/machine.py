@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from bayesgmm.kernels import assembly, blocks, moments
-from bayesgmm.kernels.blocks import LINE, PANEL
+from bayesgmm.kernels.blocks import LINE
 from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
@@ -164,7 +164,7 @@ def moments_about(x: np.ndarray, v: np.ndarray, about: np.ndarray) -> tuple[floa
     stride = (n + LINE - 1) // LINE * LINE
     columns, r, scale = np.zeros((d, stride)), np.zeros(stride), np.ones(stride)
     columns[:, :n], r[:n] = x.T, v
-    mean, centred = np.ascontiguousarray(about, float), np.empty((d + PANEL, stride))
+    mean, centred = np.ascontiguousarray(about, float), np.empty((d, stride))
     count, first, second = np.zeros(1), np.zeros(d), np.zeros((d, d))
     kinds = [ctypes.c_void_p, *[ctypes.c_int64] * 4, *[ctypes.c_void_p] * 7]
     step = ctypes.CFUNCTYPE(None, *kinds)(address_of(MOMENTS, d))

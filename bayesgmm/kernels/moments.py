@@ -10,11 +10,10 @@ import math
 from llvmlite import ir
 
 from bayesgmm.kernels.assembly import FEW, REGISTERS, VOID
-from bayesgmm.kernels.blocks import PANEL
 from bayesgmm.kernels.lanes import POINTER, WHOLE, WIDTH, Code, Lanes
 
-#: Features of a panel, for which scratch has room, and of the tiles before it, whose pairs are summed in registers.
-TALL, ACROSS = PANEL if WIDTH == 8 else PANEL // 2, 4
+#: Features of a panel, and of the tiles before it, whose pairs are summed in registers.
+TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
 
 
 class Moments:
@@ -27,7 +26,7 @@ class Moments:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 7]
         self.code, self.d = Code(module, name, kinds, VOID), d
         self.columns, self.stride, k, self.size, self.skipped, *self.components, self.centred = self.code.function.args
-        self.panel, self.tiled = self.code.row(self.centred, self.code.whole(d), self.stride), d > FEW
+        self.tiled = d > FEW
         self.code.loop(0, k, 1, [], self.component)
         self.code.builder.ret_void()
 
@@ -52,13 +51,13 @@ class Moments:
         """Add the moments, and return the sum of the weights."""
         return self.in_tiles() if self.tiled else self.in_registers()
 
-    def weights(self) -> Lanes:
-        """Write the weights, and return their sum."""
+    def weights(self, *, rooted: bool) -> Lanes:
+        """Write the weights, or their roots, and return the sum of the weights."""
         code = self.code
 
         def weight(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
             w = code.load(self.r, at) * code.load(self.scale, at)
-            code.store(w, self.r, at)
+            code.store(w.root() if rooted else w, self.r, at)
             return [held[0] + w]
 
         return code.loop(0, self.size, WIDTH, [code.constant(0.0)], weight)[0]
@@ -71,8 +70,8 @@ class Moments:
     def features(self, start: ir.Value, begin: int, end: int) -> list[Lanes]:
         """Add what features ``begin ... end``, counted from ``start``, sum to with themselves and those before.
 
-        Returns the sum of the weights, if these are computed here. What others need is written: weights, centred
-        features, and in tiles the weighted panel.
+        Returns the sum of the weights, if these are computed here. What others need is written: weights, and centred
+        features, in tiles times the roots of the weights, so that products of two have the weight.
         """
         code, zero, goes_on = self.code, self.code.constant(0.0), self.tiled or end < self.d
         counted = begin == 0 and not self.tiled
@@ -92,12 +91,14 @@ class Moments:
             for n in range(begin, end):
                 t[n] = code.load(self.columns, columns[n], at) - code.read_spread(self.mean, features[n])
                 u[n] = w * t[n]
+                if self.tiled:
+                    t[n] = u[n]
                 if goes_on:
                     code.store(t[n], self.centred, columns[n], at)
-                if self.tiled:
-                    code.store(u[n], self.panel, code.builder.mul(code.whole(n), self.stride), at)
-            plain = [w, *u.values()] if counted else list(u.values())
-            sums = [h + x for h, x in zip(held, plain, strict=False)]
+            sums = [h + w for h in held[:counted]]
+            sums += [
+                w.times_plus(x, h) if self.tiled else h + x for x, h in zip(u.values(), held[counted:], strict=False)
+            ]
             for (i, j), h in zip(pairs, held[len(sums) :], strict=True):
                 if j not in t:
                     t[j] = code.load(self.centred, columns[j], at)
@@ -114,7 +115,7 @@ class Moments:
 
     def in_tiles(self) -> Lanes:
         """Sum over panels of features, each with the tiles before it; return the sum of the weights."""
-        code, d, count = self.code, self.d, self.weights()
+        code, d, count = self.code, self.d, self.weights(rooted=True)
 
         def panels(i: ir.Value, _: list[Lanes]) -> None:
             for n in range(0, period, TALL):
@@ -138,14 +139,15 @@ class Moments:
             self.tile(i, before, height, over)
 
     def tile(self, i: ir.Value, j: ir.Value, height: int, width: int) -> None:
-        """Add the sums of the weighted panel with so many features from j, all before those of the panel."""
+        """Add the sums of a panel with so many features from j, all before those of the panel."""
         code = self.code
-        left = [code.builder.mul(self.stride, code.whole(n)) for n in range(height)]
-        right = [code.builder.mul(code.builder.add(j, code.whole(n)), self.stride) for n in range(width)]
+        left, right = (
+            [code.builder.mul(code.builder.add(start, code.whole(n)), self.stride) for n in range(number)]
+            for start, number in ((i, height), (j, width))
+        )
 
         def step(at: ir.Value, held: list[Lanes]) -> list[Lanes]:
-            t = [code.load(self.centred, row, at) for row in right]
-            u = [code.load(self.panel, row, at) for row in left]
+            t, u = ([code.load(self.centred, row, at) for row in rows] for rows in (right, left))
             return [u[n // width].times_plus(t[n % width], h) for n, h in enumerate(held)]
 
         sums = code.loop(0, self.size, WIDTH, [code.constant(0.0)] * (width * height), step)
@@ -167,7 +169,7 @@ class MomentsDiagonal(Moments):
 
     def sums(self) -> Lanes:
         """Add the moments, and return the sum of the weights."""
-        code, whole, count = self.code, self.d - self.d % ACROSS, self.weights()
+        code, whole, count = self.code, self.d - self.d % ACROSS, self.weights(rooted=False)
         code.loop(0, whole, ACROSS, [], lambda j, _: self.squares(j, ACROSS))
         if self.d % ACROSS:
             self.squares(code.whole(whole), self.d % ACROSS)

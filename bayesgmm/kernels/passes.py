@@ -16,10 +16,9 @@ from bayesgmm.kernels.steps import add_moments, are_zeros_and_ones, padded, read
 def block_rows(d):
     """Rows per block: a multiple of 32 that depends on the number of features alone.
 
-    Fewer where they, or the panels that the moments are summed in, then fit into a first-level cache of 48 KiB; where
-    they do not, sums are written the less often.
+    As many as fit, transposed and centred, into a first-level cache of 48 KiB, or of many features into the second.
     """
-    return 384 if d <= 5 else 96 if 12 < d <= 64 else 256
+    return 384 if d <= 5 else 256 if d <= 12 else 96 if d <= 32 else 192
 
 
 @compiled
