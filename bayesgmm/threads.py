@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numba
 
@@ -15,6 +17,16 @@ SERIAL_WORK = 2_000_000
 def worth(work: int, most: int) -> int:
     """Return how many threads are worth so much work in at most so many parts: one, or numba's number."""
     return 1 if work < SERIAL_WORK else min(numba.get_num_threads(), most)
+
+
+@cache
+def _helpers(number: int) -> ThreadPoolExecutor:
+    """Return threads that wait for work: to start new ones for every pass takes up to a third of its time."""
+    return ThreadPoolExecutor(number, "bayesgmm")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.cache_clear)  # A fork has none of the threads.
 
 
 def mapped[T, R](function: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
@@ -39,15 +51,15 @@ def mapped[T, R](function: Callable[[T], R], items: Iterable[T], threads: int) -
                 failures.append(error)
                 waiting.clear()
 
-    helpers = [threading.Thread(target=work) for _ in range(threads - 1)]
+    helping = [_helpers(threads - 1).submit(work) for _ in range(threads - 1)]
     try:
-        for helper in helpers:
-            helper.start()
         work()
     finally:
         waiting.clear()
-        for helper in helpers:
-            helper.join()
+        for helper in helping:
+            # One that others keep busy, or that waits for this very call, has not begun.
+            if not helper.cancel():
+                helper.result()
     if failures:
         raise failures[0]
     return [found[at] for at in range(len(each))]

@@ -349,6 +349,30 @@ def test_work_on_threads_keeps_its_order_and_ends_at_the_first_failure():
     assert len(done) < 10
 
 
+def test_threads_that_wait_for_work_do_not_wait_for_each_other():
+    """Work shared out inside of shared work: helpers are then fewer than are asked for."""
+
+    def inner(row: int) -> list[int]:
+        return mapped(lambda column: 10 * row + column, range(3), 2)
+
+    assert mapped(inner, range(4), 2) == [[10 * row + column for column in range(3)] for row in range(4)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_starts_threads_of_its_own():
+    code = """
+import os, warnings
+from bayesgmm.threads import mapped
+warnings.simplefilter("ignore")
+assert mapped(abs, range(4), 2) == [0, 1, 2, 3]
+child = os.fork()
+if not child:
+    os._exit(0 if mapped(abs, range(-4, 0), 2) == [4, 3, 2, 1] else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.compiled
 def test_loops_on_disk_belong_to_these_sources(tmp_path):
     """One that calls another holds it: after an update, old code of the one would call new code of the other."""
