@@ -19,10 +19,12 @@ from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import Expectation, SufficientStatistics
-from bayesgmm.threads import mapped, worth
+from bayesgmm.threads import SERIAL_WORK, mapped, worth
 
 #: Evaluations for which there is room at a time.
 STRETCH = 256
+#: Numbers of traces that are written at a time: 8 MB.
+MOST_KEPT = 1_000_000
 #: Progress before the first evaluation.
 NOWHERE = np.array([-np.inf, np.nan, np.inf])
 
@@ -235,10 +237,14 @@ def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, wei
     """Climb from each start by itself, as many at a time as there are threads."""
     seen = data.values, data.weights[None] if weights is None else weights, data.origin, 1 / data.unit
     under_way, most, done = np.arange(len(climbers.ends)), problem.rule.max_iter + 1, 0
+    kept = 1 if problem.rule.trace == "objective" else 1 + sum(array[0].size for array in climbers.current)
     while len(under_way) and done < most:
         stretch = partial(_climb_on, climbers, problem, seen, min(STRETCH, most - done), done + STRETCH >= most)
-        threads = worth(data.values.size * climbers.current[0][0].size * len(under_way), most=len(under_way))
-        mapped(stretch, [under_way] if threads == 1 else under_way[:, None], threads)
+        work = data.values.size * climbers.current[0][0].size * len(under_way)
+        # A call cannot be interrupted, so that those that take long are of one start each.
+        at_once = max(1, MOST_KEPT // (STRETCH * kept)) if work < SERIAL_WORK else 1
+        parts = [under_way[first : first + at_once] for first in range(0, len(under_way), at_once)]
+        mapped(stretch, parts, worth(work, most=len(parts)))
         done += STRETCH
         under_way = under_way[climbers.ends[under_way] == GOES_ON]
 
@@ -323,7 +329,9 @@ def _save(climbers: Climbers, active: np.ndarray, iteration: int, saved: tuple[C
     checkpoint, name = saved
     if len(active) and not checkpoint.is_due:
         return
-    arrays: dict[str, Any] = {"iteration": iteration, "active": active} | climbers.arrays
+    arrays: dict[str, Any] = {"iteration": iteration, "active": active}
+    # The checkpoint keeps what it is given, and writes it again with every other section.
+    arrays |= {name: array.copy() for name, array in climbers.arrays.items()}
     for at in range(len(climbers.ends)):
         arrays |= {f"trace{at}_{i}": array for i, array in enumerate(climbers.trace(at))}
     checkpoint.put(name, arrays)

@@ -288,9 +288,10 @@ def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:
     weight = data.weights
     odd = np.flatnonzero(weight != np.round(weight))
     if odd.size:
+        number = len(data) if len(weight) == 1 else odd.size
         raise DataError(
             f"Gibbs draws a label for every copy of a row, so `sample_weight` has to hold whole numbers, got "
-            f"{weight[odd[0]]:g} ({odd.size} of {len(weight)} rows); round them, or use engine='nuts' or 'em'"
+            f"{weight[odd[0]]:g} ({number} of {len(data)} rows); round them, or use engine='nuts' or 'em'"
         )
     if settings.label_every and not isinstance(data, Observations):
         raise DataError(f"`label_every` would keep {len(data):,} labels a draw; it is for rows in memory")

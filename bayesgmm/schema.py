@@ -140,7 +140,7 @@ def tree_of(
         ),
         "constant_data": xr.Dataset(
             {
-                "sample_weight": ("observation", data.sample_weight),
+                "sample_weight": ("observation", np.array(data.sample_weight)),
                 "origin": ("feature", data.origin),
                 "unit": ("feature", data.unit),
             },

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 
 import numba
@@ -20,9 +21,9 @@ def worth(work: int, most: int) -> int:
 
 
 @cache
-def _helpers(number: int) -> ThreadPoolExecutor:
+def _helpers() -> ThreadPoolExecutor:
     """Return threads that wait for work: to start new ones for every pass takes up to a third of its time."""
-    return ThreadPoolExecutor(number, "bayesgmm")
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "bayesgmm")
 
 
 if hasattr(os, "register_at_fork"):
@@ -51,8 +52,12 @@ def mapped[T, R](function: Callable[[T], R], items: Iterable[T], threads: int) -
                 failures.append(error)
                 waiting.clear()
 
-    helping = [_helpers(threads - 1).submit(work) for _ in range(threads - 1)]
+    helping: list[Future[None]] = []
     try:
+        # None is to be had once the interpreter ends; the caller then does all.
+        with suppress(RuntimeError):
+            while len(helping) < threads - 1:
+                helping.append(_helpers().submit(work))
         work()
     finally:
         waiting.clear()

@@ -12,8 +12,9 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import checkpoint as module
-from bayesgmm.climbs import climb
-from bayesgmm.data import sums
+from bayesgmm.climbs import Stopping, climb
+from bayesgmm.data import Observations, sums
+from bayesgmm.initialize import candidates
 
 #: Fits whose passes are slowed, so that they can be killed at any moment of the way.
 SCRIPT = """
@@ -21,7 +22,8 @@ import sys, time
 import numpy as np
 import bayesgmm as bg
 from bayesgmm import checkpoint, estep
-from bayesgmm.data import sums
+from bayesgmm.data import Observations, sums
+from bayesgmm.initialize import candidates
 sums.CHUNK_ROWS = 64
 checkpoint.SECONDS = 0.0
 checkpoint.TIMES = 0.0
@@ -124,6 +126,17 @@ def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, 
     assert bits(found) == bits(whole)
     again = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
     assert bits(again) == bits(whole)
+
+
+def test_what_is_kept_does_not_climb_on(faithful, tmp_path):
+    """The section of the climb stays as it was when the best start is polished, whose section is the next."""
+    data, prior = Observations.of(faithful), bg.ConjugatePrior.from_data(faithful, 2)
+    first = candidates(data, prior, "k-means++", 3, np.random.default_rng(1))
+    checkpoint = module.Checkpoint(tmp_path / "a.npz", "same", {})
+    climbs = climb(first, data, prior, Stopping(5, 0.0), saved=(checkpoint, "climb"))
+    kept = checkpoint.get("climb")["sound1"].copy()
+    climbs.parameters.means[:] = 0.0
+    assert (checkpoint.get("climb")["sound1"] == kept).all()
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")

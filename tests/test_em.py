@@ -10,9 +10,10 @@ from sklearn.exceptions import ConvergenceWarning as SklearnWarning
 from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
+from bayesgmm import climbs as module
 from bayesgmm import covariance as cov
 from bayesgmm.climbs import STRETCH, Stopping, climb
-from bayesgmm.data import Observations
+from bayesgmm.data import Observations, sums
 from bayesgmm.em import missing_information, rank, spurious
 from bayesgmm.initialize import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
@@ -239,7 +240,7 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
     assert np.isclose(trace["log_posterior"][-1], result.tree["sample_stats"]["lp"][0, 0])
 
 
-def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies):
+def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies, monkeypatch):
     """As one of many starts too: where it ends, and the whole trace."""
     rule, prior = Stopping(2 * STRETCH + 10, 0.0, "parameters"), ConjugatePrior.from_data(galaxies, 3)
     starts = candidates(Observations.of(galaxies), prior, "k-means++", 3, np.random.default_rng(0))
@@ -252,6 +253,41 @@ def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies):
         assert len(values) == rule.max_iter + 1
         assert (values == alone.traces[0][name]).all()
     assert (trace["means"][-1] == together.parameters.means[1]).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MOST_KEPT", 1)
+        one_by_one = climb(starts, Observations.of(galaxies), prior, rule)
+    assert (one_by_one.parameters.means == together.parameters.means).all()
+
+
+@pytest.mark.parametrize("chunk_rows", [5, 1000])
+@pytest.mark.parametrize("n", [82, 500])
+def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(chunk_rows, n, rng, monkeypatch):
+    """On one thread every start is climbed from in compiled loops, on several all share the passes over the chunks."""
+    monkeypatch.setattr(sums, "CHUNK_ROWS", chunk_rows)
+    data = Observations.of(rng.normal(size=(n, 2)) + 3 * rng.integers(0, 2, size=(n, 1)))
+    prior = ConjugatePrior.from_data(data, 2)
+    starts = candidates(data, prior, "k-means++", 3, rng)
+    found = []
+    for climbing in (module.climb_compiled, module.climb_together):
+        climbers = module.Climbers.at(starts)
+        problem = module.Problem.of(data, prior, Stopping(40, 0.0))
+        climbing(climbers, *([data, problem] if climbing is module.climb_compiled else [problem]), None)
+        found.append(climbers)
+    for name, array in found[0].arrays.items():
+        assert (array == found[1].arrays[name]).all(), name
+    assert all((one == other).all() for one, other in zip(found[0].trace(1), found[1].trace(1), strict=True))
+
+
+def test_what_a_start_leaves_behind_is_not_what_the_next_one_finds(rng):
+    """A start that has an empty component of no covariance is lost, whichever comes before it."""
+    data, prior = Observations.of(rng.normal(size=(50, 1))), ConjugatePrior.flat(2, 1, "full")
+    means, covariances = np.array([[[-1.0], [1.0]]] * 2), np.ones((2, 2, 1, 1))
+    weights, covariances[1, 1] = np.array([[0.5, 0.5], [1.0, 0.0]]), np.nan
+    first = bg.MixtureParameters(weights, means, covariances)
+    for order in ([0, 1], [1, 0]):
+        assert climb(first[np.array(order)], data, prior, Stopping(20, 0.0)).collapsed.tolist() == [
+            at == 1 for at in order
+        ]
 
 
 def test_log_posterior_is_log_likelihood_plus_log_prior_in_data_units(faithful, kind):

@@ -358,6 +358,20 @@ def test_threads_that_wait_for_work_do_not_wait_for_each_other():
     assert mapped(inner, range(4), 2) == [[10 * row + column for column in range(3)] for row in range(4)]
 
 
+def test_work_that_outlives_the_main_thread_is_done():
+    """Helpers are not to be had any more; the caller does without."""
+    code = """
+import threading, time
+from bayesgmm.threads import mapped
+def late():
+    time.sleep(0.3)
+    print(mapped(abs, range(-4, 0), 2))
+threading.Thread(target=late).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[4, 3, 2, 1]\n", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_forked_process_starts_threads_of_its_own():
     code = """
@@ -406,6 +420,17 @@ def test_weights_that_are_alike_take_the_room_of_one_and_change_no_bit(n, rng):
         assert (one.stats.second == other.stats.second).all()
     with pytest.raises(ValueError, match="read-only"):
         implied.sample_weight[0] = 2.0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_weights_may_be_a_column_of_a_table(faithful, order):
+    """Loops are compiled for weights side by side, which those of a column are not."""
+    table = np.column_stack([faithful, np.arange(272) % 3 + 1.0])[::order]
+    by_column, copied = (Observations.of(table[:, :2].copy(), w) for w in (table[:, 2], table[:, 2].copy()))
+    assert by_column.sample_weight.flags.c_contiguous
+    white, keys = estep.whiten(random_parameters(np.random.default_rng(1), 2, 2).reshaped((1,))), np.ones(1, np.uint64)
+    found = [estep.allocate(white, data, (1,), keys).log_likelihood for data in (by_column, copied)]
+    assert found[0] == found[1]
 
 
 @pytest.mark.compiled

@@ -332,7 +332,7 @@ def checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
             f"`sample_weight` sums to {total:.6g}: weights count rows (weight 3 equals the row three "
             "times), so they have to sum to more than 1; multiply normalised weights by the number of rows"
         )
-    return weight
+    return weight if weight.strides == (0,) else np.ascontiguousarray(weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -174,7 +174,9 @@ def run_iterations(
     """
     weights, means, covariances = current
     about = sound[1].reshape((1, *means.shape))
+    one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(log_posterior.shape[0]):
+        factors[:] = 0.0  # That of a singular matrix, which is not written.
         write_factors(weights, covariances, constants[0], factors[0])
         if is_lost(is_flat, constants[0], factors[0], weights, covariances):
             return COLLAPSED, iteration
@@ -182,7 +184,7 @@ def run_iterations(
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
         expect_chunks(
             x, sample_weight, origin, inverse_unit, constants, about, factors, 0, x.shape[0], chunk_rows,
-            log_likelihood, counts, first, second, room, iteration > 0 and x.shape[0] <= block_rows(x.shape[1]),
+            log_likelihood, counts, first, second, room, iteration > 0 and one_block,
         )  # fmt: skip
         if log_likelihood.shape[0] > 1:
             fold(log_likelihood)
