@@ -81,11 +81,14 @@ def in_fresh_process(code: str, **environment: str) -> dict[str, float]:
 @contextmanager
 def one_thread() -> Iterator[str]:
     """Pin BLAS and compiled loops to one thread; yield what could not be pinned, or nothing."""
+    before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
         yield "threadpoolctl is not installed: BLAS keeps its own number of threads"
-        return
-    with threadpool_limits(1):
-        yield ""
+    else:
+        with threadpool_limits(1):
+            yield ""
+    finally:
+        numba.set_num_threads(before)
