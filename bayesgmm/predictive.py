@@ -227,7 +227,7 @@ def _replicated(block: Observations, start: int, draws: MixtureParameters, seed:
 
     sets = range(len(draws.weights))
     replicated = mapped(one, sets, worth(number * block.n_features * len(sets), most=len(sets)))
-    observed = Moments.of((block.values - block.origin) * (1 / block.unit), block.sample_weight)
+    observed = Moments.of((block.values - block.origin) * (1 / block.unit), np.array(block.sample_weight))
     arrays = zip(*(part.arrays for part in (observed, *replicated)), strict=True)
     powers, products, low, high = (np.concatenate(array) for array in arrays)
     return Moments(observed.count, powers, products, low, high)
