@@ -166,26 +166,28 @@ class Weigh:
         self.finish(at, squares)
 
     def in_tiles(self, at: ir.Value, vectors: int, _: list[Lanes]) -> None:
-        """Centre features in memory, and keep tiles of what is transformed in registers."""
+        """Keep tiles of what is transformed in registers; from the last to the first, each centres its features."""
         code, d, width = self.code, self.d, TILE[1]
+        squares = [code.constant(0.0)] * vectors
+        if d % width:
+            squares = self.tile(at, code.whole(d - d % width), d % width, squares)
 
-        def centre(j: ir.Value, _: list[Lanes]) -> None:
-            m, row = code.read_spread(self.mean, j), code.builder.mul(j, self.stride)
-            for u in range(vectors):
-                code.store(code.load(self.columns, row, at, u * WIDTH) - m, self.centred, row, at, u * WIDTH)
+        def tile(n: ir.Value, held: list[Lanes]) -> list[Lanes]:
+            return self.tile(at, code.builder.sub(code.whole(d // width * width - width), n), width, held)
 
-        code.loop(0, d, 1, [], centre)
-        whole, zero = d - d % width, [code.constant(0.0)] * vectors
-        squares = code.loop(0, whole, width, zero, lambda j, held: self.tile(at, j, width, held))
-        self.finish(at, self.tile(at, code.whole(whole), d % width, squares) if d % width else squares)
+        self.finish(at, code.loop(0, d // width * width, width, squares, tile))
 
     def tile(self, at: ir.Value, j: ir.Value, width: int, squares: list[Lanes]) -> list[Lanes]:
         """Add the squares of so many transformed features from j on."""
         code, vectors = self.code, len(squares)
 
-        def row(i: ir.Value, held: list[Lanes], columns: int = width) -> list[Lanes]:
+        def row(i: ir.Value, held: list[Lanes], columns: int = width, *, is_new: bool = False) -> list[Lanes]:
             place = code.builder.mul(i, self.stride)
-            t = [code.load(self.centred, place, at, u * WIDTH) for u in range(vectors)]
+            t = [code.load(self.columns if is_new else self.centred, place, at, u * WIDTH) for u in range(vectors)]
+            if is_new:
+                t = [tu - code.read_spread(self.mean, i) for tu in t]
+                for u, tu in enumerate(t):
+                    code.store(tu, self.centred, place, at, u * WIDTH)
             place = code.builder.mul(i, code.whole(self.d))
             for c in range(columns):
                 p = code.read_spread(self.factor, place, j, c)
@@ -195,7 +197,7 @@ class Weigh:
 
         sums = [code.constant(0.0)] * (width * vectors)
         for i in range(width):  # The triangle, then the rows below it.
-            sums = row(code.builder.add(j, code.whole(i)), sums, i + 1)
+            sums = row(code.builder.add(j, code.whole(i)), sums, i + 1, is_new=True)
         sums = code.loop(code.builder.add(j, code.whole(width)), self.d, 1, sums, row)
         for n, y in enumerate(sums):
             squares[n % vectors] = y.times_plus(y, squares[n % vectors])

@@ -154,15 +154,23 @@ class Code:
                 begin = end
 
     def sums_of(self, each: Sequence[Lanes]) -> Lanes:
-        """Return a register of the sums over the lanes of up to `WIDTH` others, neighbours added to neighbours."""
-        level = [*each, *[each[-1]] * (WIDTH - len(each))]
-        while len(level) > 1:
-            pairs = zip(level[::2], level[1::2], strict=True)
-            level = [
-                self.shuffled(*pair, range(0, 2 * WIDTH, 2)) + self.shuffled(*pair, range(1, 2 * WIDTH, 2))
-                for pair in pairs
-            ]
+        """Return a register of the sums over the lanes of up to `WIDTH` others.
+
+        Two that are added have first swapped halves, then quarters: half of each stays where it is, which costs less
+        than to move all.
+        """
+        order = [int(f"{n:0{WIDTH.bit_length() - 1}b}"[::-1], 2) for n in range(WIDTH)]
+        level, run = [each[min(n, len(each) - 1)] for n in order], WIDTH // 2
+        while run:
+            level = [self.halves_added(*pair, run) for pair in zip(level[::2], level[1::2], strict=True)]
+            run //= 2
         return level[0]
+
+    def halves_added(self, one: Lanes, two: Lanes, run: int) -> Lanes:
+        """Return, in turn, so many lanes of the one and of the other, each plus the lane as far on or back as that."""
+        stay = [lane + WIDTH if lane & run else lane for lane in range(WIDTH)]
+        move = [lane + WIDTH - run if lane & run else lane + run for lane in range(WIDTH)]
+        return self.shuffled(one, two, stay) + self.shuffled(one, two, move)
 
     def shuffled(self, one: Lanes, two: Lanes, places: Sequence[int]) -> Lanes:
         """Return what stands in these places of two registers, those of the second counted on."""

@@ -19,7 +19,7 @@ TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
 class Moments:
     """``moments(columns, stride, k, size, first, means, r, scale, counts, firsts, seconds, centred)`` for d features.
 
-    For k components of the grid from ``first`` on. ``r`` may become ``r * scale``.
+    For k components of the grid from ``first`` on. ``r`` may become ``r * scale`` or its root.
     """
 
     def __init__(self, module: ir.Module, name: str, d: int) -> None:
