@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -14,11 +15,10 @@ from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
-from bayesgmm.kernels.climb import COLLAPSED, CONVERGED, GOES_ON, climb_each, is_lost, log_prior, set_mode, take_stock
+from bayesgmm.kernels.climb import COLLAPSED, CONVERGED, GOES_ON, arrive_each, climb_each, log_prior, set_out_each
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
-from bayesgmm.suffstats import Expectation, SufficientStatistics
 from bayesgmm.threads import SERIAL_WORK, mapped, worth
 
 #: Evaluations for which there is room at a time.
@@ -104,10 +104,8 @@ class Climbers:
         """Stand at a grid (start,) of starting values."""
         current, sound = (tuple([array.copy() for array in first.arrays]) for _ in range(2))
         number = len(current[0])
-        ends, evaluations = np.zeros((2, number), int)
-        progress, ends[:] = np.empty((number, 3)), GOES_ON
-        progress[:] = NOWHERE
-        return cls(current, sound, progress, ends, evaluations, [[] for _ in range(number)])
+        ends, evaluations = np.full(number, GOES_ON), np.zeros(number, int)
+        return cls(current, sound, NOWHERE[None].repeat(number, axis=0), ends, evaluations, [[] for _ in range(number)])
 
     @property
     def are_sound(self) -> np.ndarray:
@@ -122,9 +120,10 @@ class Climbers:
             each |= {f"{group}{i}": array for i, array in enumerate(held)}
         return each
 
-    def note(self, at: int, part: tuple[np.ndarray, ...]) -> None:
-        """Keep the log posterior and, if asked for, the parameters of some iterations of a start."""
-        self.traces[at].append(part)
+    def note(self, which: np.ndarray, made: np.ndarray, parts: Sequence[np.ndarray]) -> None:
+        """Keep the log posterior and, if asked for, the parameters of the iterations that some starts have made."""
+        for row, (at, number) in enumerate(zip(which.tolist(), made.tolist(), strict=True)):
+            self.traces[at].append(tuple([array[row, :number].copy() for array in parts]))
 
     def trace(self, at: int) -> tuple[np.ndarray, ...]:
         """Return what is kept of a start: log posterior and parameters, of all iterations or, not asked for, none."""
@@ -215,11 +214,6 @@ class Problem:
         arrays = as_arrays(prior), np.ascontiguousarray(factors)
         return cls(data, rule, *arrays, not prior.is_proper, prior.covariance_type)
 
-    @property
-    def is_diagonal(self) -> bool:
-        """Whether covariances are."""
-        return cov.is_diagonal(self.kind)
-
     def log_prior(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Float[np.ndarray, " start"]:
         """Return the log prior density, up to a constant, of parameters on a grid (start,)."""
         factors = estep.whiten_each((weights, means, covariances), self.kind).factors
@@ -232,6 +226,10 @@ class Problem:
         kept = np.empty((*traced, k)), np.empty((*traced, k, d)), np.empty((*traced, k, d, d))
         return np.empty((starts, iterations)), kept
 
+    def shape_of_factors(self, starts: int, k: int, d: int) -> tuple[int, ...]:
+        """Return the shape of what the pass reads of covariances: diagonals, or matrices."""
+        return (starts, k, d) if cov.is_diagonal(self.kind) else (starts, k, d, d)
+
 
 def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, weights: Any) -> None:
     """Climb from each start by itself, as many at a time as there are threads."""
@@ -239,7 +237,7 @@ def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, wei
     under_way, most, done = np.arange(len(climbers.ends)), problem.rule.max_iter + 1, 0
     kept = 1 if problem.rule.trace == "objective" else 1 + sum(array[0].size for array in climbers.current)
     while len(under_way) and done < most:
-        stretch = partial(_climb_on, climbers, problem, seen, min(STRETCH, most - done), done + STRETCH >= most)
+        stretch = partial(_climb_on, climbers, problem, seen, done)
         work = data.values.size * climbers.current[0][0].size * len(under_way)
         # A call cannot be interrupted, so that those that take long are of one start each.
         at_once = max(1, MOST_KEPT // (STRETCH * kept)) if work < SERIAL_WORK else 1
@@ -249,79 +247,47 @@ def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, wei
         under_way = under_way[climbers.ends[under_way] == GOES_ON]
 
 
-def _climb_on(
-    climbers: Climbers, problem: Problem, seen: tuple[Any, ...], room: int, last: bool, which: np.ndarray
-) -> None:
-    """Take some starts on by as many evaluations as there is room for."""
-    _, k, d = climbers.current[1].shape
-    shape = (1, k, d) if problem.is_diagonal else (1, k, d, d)
+def _climb_on(climbers: Climbers, problem: Problem, seen: tuple[Any, ...], done: int, which: np.ndarray) -> None:
+    """Take starts that have made ``done`` evaluations on by a stretch of them."""
+    (_, k, d), most = climbers.current[1].shape, problem.rule.max_iter + 1
+    room = min(STRETCH, most - done)
     log_posterior, kept = problem.room(len(which), k, d, room)
-    before = climbers.evaluations[which].tolist()
     climb_each(
-        *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS, last, problem.rule.tol,
-        which, climbers.current, climbers.sound, climbers.progress, log_posterior, kept,
-        climbers.ends, climbers.evaluations, shape,
+        *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS, done + room == most,
+        problem.rule.tol, which, climbers.current, climbers.sound, climbers.progress, log_posterior, kept,
+        climbers.ends, climbers.evaluations, problem.shape_of_factors(1, k, d),
     )  # fmt: skip
-    for row, (at, made) in enumerate(zip(which, before, strict=True)):
-        number = climbers.evaluations[at] - made
-        climbers.note(at, tuple([array[row, :number].copy() for array in (log_posterior, *kept)]))
+    climbers.note(which, climbers.evaluations[which] - done, (log_posterior, *kept))
 
 
 def climb_together(
     climbers: Climbers, problem: Problem, weights: Any, saved: tuple[Checkpoint, str] | None = None
 ) -> None:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
-    rule, data = problem.rule, problem.data
+    rule, (_, k, d) = problem.rule, climbers.current[1].shape
     active, first = np.arange(len(climbers.ends)), 0
     if saved is not None:
         first, active = _resumed(climbers, *saved)
     for iteration in range(first, rule.max_iter + 1):
-        white = estep.whiten_each([array[active] for array in climbers.current], problem.kind)
-        lost = _lost(climbers, problem, active, white)
-        climbers.ends[active[lost]] = COLLAPSED
-        active, white = active[~lost], white[~lost]
+        constants, factors = np.empty((len(active), k)), np.empty(problem.shape_of_factors(len(active), k, d))
+        set_out_each(active, problem.is_flat, climbers.current, climbers.sound, constants, factors, climbers.ends)
+        stays = climbers.ends[active] == GOES_ON
+        active, constants, factors = active[stays], constants[stays], factors[stays]
         if not len(active):
             break
-        expected = estep.expect(white, data, (len(active),), None if weights is None else weights[active])
-        climbers.evaluations[active] += 1
-        for g, at in enumerate(active):
-            if _is_over(climbers, at, problem, white, expected, g):
-                climbers.ends[at] = CONVERGED
-            elif iteration < rule.max_iter:
-                _advance(climbers, at, problem, expected.stats, g)
-        active = active[(climbers.ends[active] == GOES_ON) & (iteration < rule.max_iter)]
+        white = estep.Whitened(constants, climbers.sound[1][active], factors)
+        expected = estep.sums_expected(white, problem.data, None if weights is None else weights[active])
+        log_posterior, kept = problem.room(len(active), k, d, 1)
+        goes_on, stats = iteration < rule.max_iter, expected.stats
+        arrive_each(
+            active, problem.hyperparameters, problem.mean_factors, rule.tol, goes_on, expected.log_likelihood,
+            stats.counts, stats.first, stats.second, factors, climbers.current, climbers.sound, climbers.progress,
+            log_posterior, kept, climbers.ends, climbers.evaluations,
+        )  # fmt: skip
+        climbers.note(active, np.ones(len(active), int), (log_posterior, *kept))
+        active = active[(climbers.ends[active] == GOES_ON) & goes_on]
         if saved is not None:
             _save(climbers, active, iteration + 1, saved)
-
-
-def _is_over(
-    climbers: Climbers, at: int, problem: Problem, white: estep.Whitened, expected: Expectation, g: int
-) -> bool:
-    """Note the log posterior where a start stands, and return whether its climb is over."""
-    weights, means, covariances = (array[at] for array in climbers.current)
-    prior = log_prior(problem.hyperparameters, problem.mean_factors, weights, means, white.factors[g])
-    k, d = means.shape
-    log_posterior, kept = problem.room(1, k, d, 1)
-    log_posterior[:] = expected.log_likelihood[g] + prior
-    for target, traced, value in zip(climbers.sound, kept, (weights, means, covariances), strict=True):
-        target[at], traced[0] = value, value
-    climbers.note(at, (log_posterior[0], *(array[0] for array in kept)))
-    return bool(take_stock(log_posterior[0, 0], problem.rule.tol, climbers.progress[at]))
-
-
-def _advance(climbers: Climbers, at: int, problem: Problem, stats: SufficientStatistics, g: int) -> None:
-    """Move a start to the mode given the statistics expected where it stands."""
-    second = _as_summed(stats.second[g], problem.is_diagonal)
-    summed = stats.about[g], stats.counts[g], stats.first[g], second
-    set_mode(problem.hyperparameters, *summed, *(array[at] for array in climbers.current))
-
-
-def _lost(climbers: Climbers, problem: Problem, active: np.ndarray, white: estep.Whitened) -> np.ndarray:
-    """Return which starts have collapsed."""
-    each = zip(white.log_constants, white.factors, active, strict=True)
-    weights, _, covariances = climbers.current
-    lost = [is_lost(problem.is_flat, constants, p, weights[at], covariances[at]) for constants, p, at in each]
-    return np.array(lost, bool)
 
 
 def _save(climbers: Climbers, active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]) -> None:
@@ -344,11 +310,6 @@ def _resumed(climbers: Climbers, saved: Checkpoint, name: str) -> tuple[int, np.
         return 0, np.arange(len(climbers.ends))
     for key, array in climbers.arrays.items():
         array[:] = arrays[key]
-    for at in range(len(climbers.ends)):
-        climbers.note(at, tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
+    for at, parts in enumerate(climbers.traces):
+        parts.append(tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
     return int(arrays["iteration"]), arrays["active"]
-
-
-def _as_summed(second: np.ndarray, is_diagonal: bool) -> np.ndarray:
-    """Return second moments as the pass sums them: of diagonal covariances the diagonals alone."""
-    return np.ascontiguousarray(np.diagonal(second, axis1=-2, axis2=-1)) if is_diagonal else second

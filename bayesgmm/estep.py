@@ -42,10 +42,6 @@ class Whitened:
     means: Float[np.ndarray, "g k d"]
     factors: np.ndarray
 
-    def __getitem__(self, which: np.ndarray) -> Whitened:
-        """Return some of the parameters."""
-        return Whitened(*(array[which] for array in self.arrays))
-
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The arguments of a compiled pass."""
@@ -104,7 +100,12 @@ def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = No
 
     ``weights (g, n)``, where given, stand for the row weights: other ones for each parameter value.
     """
-    return _on_grid(_summed(data, white, expect_block, weights), white, grid)
+    return _on_grid(sums_expected(white, data, weights), white, grid)
+
+
+def sums_expected(white: Whitened, data: Rows, weights: Any = None) -> Expectation:
+    """Return the same on the flat grid, and of second moments what is summed: lower triangles or diagonals."""
+    return _summed(data, white, expect_block, weights)
 
 
 def _summed(data: Rows, white: Whitened, block_function: Callable[..., Expectation], *arguments: Any) -> Expectation:

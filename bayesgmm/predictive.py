@@ -151,8 +151,10 @@ class Moments:
     def of(cls, x: Float[np.ndarray, "n d"], weight: Float[np.ndarray, " n"]) -> Moments:
         """Sum up one set of rows."""
         weighted = x * weight[:, None]
-        square = x * x
-        powers = np.stack([weighted.sum(0), (weighted * x).sum(0), (weighted * square).sum(0), weight @ square**2])
+        terms = [weighted]
+        while len(terms) < 4:
+            terms.append(terms[-1] * x)
+        powers = np.stack([term.sum(0) for term in terms])
         return cls(float(weight.sum()), powers[None], (weighted.T @ x)[None], x.min(0)[None], x.max(0)[None])
 
     @property
@@ -227,7 +229,7 @@ def _replicated(block: Observations, start: int, draws: MixtureParameters, seed:
 
     sets = range(len(draws.weights))
     replicated = mapped(one, sets, worth(number * block.n_features * len(sets), most=len(sets)))
-    observed = Moments.of((block.values - block.origin) * (1 / block.unit), np.array(block.sample_weight))
+    observed = Moments.of((block.values - block.origin) * (1 / block.unit), block.sample_weight)
     arrays = zip(*(part.arrays for part in (observed, *replicated)), strict=True)
     powers, products, low, high = (np.concatenate(array) for array in arrays)
     return Moments(observed.count, powers, products, low, high)

@@ -22,8 +22,7 @@ import sys, time
 import numpy as np
 import bayesgmm as bg
 from bayesgmm import checkpoint, estep
-from bayesgmm.data import Observations, sums
-from bayesgmm.initialize import candidates
+from bayesgmm.data import sums
 sums.CHUNK_ROWS = 64
 checkpoint.SECONDS = 0.0
 checkpoint.TIMES = 0.0

@@ -22,6 +22,7 @@ import bayesgmm.data as data_module
 from bayesgmm.cli import app
 from bayesgmm.data import Source, StoredObservations, rows_of, sums
 from bayesgmm.data import dask as dask_module
+from bayesgmm.kernels.passes import fold
 
 NAMES = ("x0", "x1")
 
@@ -147,9 +148,13 @@ def test_sums_of_blocks_are_nodes_of_the_same_tree(number, power):
     """Whatever power of two of chunks a block has, the sum of all has the bits of the sum of chunks."""
     parts = np.random.default_rng(number).normal(size=(number, 2)) * 10.0 ** np.arange(number)[:, None] ** 0.5
     size = 2**power
-    blocks = [sums.pairwise(parts[i : i + size]) for i in range(0, number, size)]
-    assert (sums.summed(blocks) == sums.summed(list(parts))).all()
-    assert (sums.pairwise(parts) == sums.summed(list(parts))).all()
+    one_by_one = sums.summed(list(parts))
+    blocks = [parts[i : i + size].copy() for i in range(0, number, size)]
+    for block in blocks:
+        fold(block)
+    assert (sums.summed([block[0] for block in blocks]) == one_by_one).all()
+    fold(parts)
+    assert (parts[0] == one_by_one).all()
 
 
 def test_blocks_are_powers_of_two_of_chunks_and_hold_no_more_than_they_should():

@@ -151,7 +151,7 @@ class Observations(Rows):
     values : array (n, d)
         In the user's units.
     sample_weight : array (n,)
-        How often each row counts (frequency weights): weight 3 equals the row three times.
+        How often each row counts (frequency weights): weight 3 equals the row three times. Not to be written to.
     features : tuple of str
         Names of the d columns.
     index : array (n,), or range

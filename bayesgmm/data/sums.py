@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.kernels.passes import fold
 from bayesgmm.threads import mapped
 
 #: Rows of one chunk of a pass. It depends on nothing.
@@ -49,15 +50,6 @@ def summed(parts: Iterable[Any]) -> Any:
     return total
 
 
-def pairwise(parts: np.ndarray) -> np.ndarray:
-    """Add up the entries of an array as `summed` does: neighbours, then neighbours of those."""
-    while len(parts) > 1:
-        even = len(parts) // 2 * 2
-        pairs = parts[0:even:2] + parts[1:even:2]
-        parts = np.concatenate([pairs, parts[even:]]) if even < len(parts) else pairs
-    return parts[0]
-
-
 def folded(
     one_part: Callable[..., None], n: int, shapes: Sequence[tuple[int, ...]], threads: int = 1
 ) -> list[np.ndarray]:
@@ -66,12 +58,14 @@ def folded(
     totals = [np.zeros((chunks, *shape)) for shape in shapes]
     threads = min(threads, chunks)
     # Few enough that calls cost nothing, enough that a thread that is held up does not hold up the others.
-    cuts = np.linspace(0, chunks, PARTS_OF_A_THREAD * threads + 1 if threads > 1 else 2).round().astype(int)
+    parts = min(PARTS_OF_A_THREAD * threads, chunks) if threads > 1 else 1
 
     def one_stretch(at: int) -> None:
-        first, last = int(cuts[at]), int(cuts[at + 1])
-        if first < last:
-            one_part(first * CHUNK_ROWS, min(last * CHUNK_ROWS, n), [array[first:last] for array in totals])
+        first, last = chunks * at // parts, chunks * (at + 1) // parts
+        one_part(first * CHUNK_ROWS, min(last * CHUNK_ROWS, n), [array[first:last] for array in totals])
 
-    mapped(one_stretch, range(len(cuts) - 1), threads)
-    return [pairwise(array) for array in totals]
+    mapped(one_stretch, range(parts), threads)
+    if chunks > 1:
+        for array in totals:
+            fold(array.reshape(chunks, -1))
+    return [array[0] for array in totals]

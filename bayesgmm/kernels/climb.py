@@ -17,8 +17,8 @@ from bayesgmm.kernels.conditionals import (
     write_factors,
     write_scatter,
 )
-from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
-from bayesgmm.kernels.passes import block_rows, expect_chunks, room_for
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly, pasted
+from bayesgmm.kernels.passes import block_rows, expect_chunks, fold, room_for
 
 #: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
 NARROWEST = 1e-10
@@ -138,18 +138,6 @@ def take_stock(now, tol, progress):
     return tol > 0.0 and progress[2] <= tol * abs(now)
 
 
-@compiled_exactly
-def fold(parts):
-    """Add up the entries of an array, in place, as `estep.pairwise` does; the sum is the first."""
-    number = parts.shape[0]
-    while number > 1:
-        for i in range(number // 2):
-            parts[i] = parts[2 * i] + parts[2 * i + 1]
-        if number % 2:
-            parts[number // 2] = parts[number - 1]
-        number = number // 2 + number % 2
-
-
 @inlined_exactly
 def copy_parameters(weights, means, covariances, into):
     """Copy parameters into three other arrays."""
@@ -159,6 +147,43 @@ def copy_parameters(weights, means, covariances, into):
             into[1][c, i] = means[c, i]
             for j in range(means.shape[1]):
                 into[2][c, i, j] = covariances[c, i, j]
+
+
+@inlined_exactly
+def set_out(is_flat, weights, means, covariances, sound, constants, factors):
+    """Write what the pass reads of the parameters, and the parameters as ``sound``; or return that they are lost."""
+    factors[:] = 0.0  # That of a singular matrix, which is not written.
+    write_factors(weights, covariances, constants, factors)
+    if is_lost(is_flat, constants, factors, weights, covariances):
+        return True
+    copy_parameters(weights, means, covariances, sound)
+    return False
+
+
+@inlined_exactly
+def arrive(
+    hyperparameters, mean_factors, tol, goes_on, log_likelihood, counts, first, second, factors,
+    current, sound, progress, log_posterior, kept, iteration,
+):  # fmt: skip
+    """Note what a pass about the ``sound`` parameters found, and move the ``current`` ones to the mode given it.
+
+    They stay where they are if the climb is over, which is returned, or does not go on.
+    """
+    weights, means, covariances = current
+    now = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
+    log_posterior[iteration] = now
+    if kept[0].shape[0] > 0:
+        copy_parameters(weights, means, covariances, (kept[0][iteration], kept[1][iteration], kept[2][iteration]))
+    is_over = take_stock(now, tol, progress)
+    if goes_on and not is_over:
+        set_mode(hyperparameters, sound[1], counts, first, second, weights, means, covariances)
+    return is_over
+
+
+@pasted
+def of_start(arrays, at):
+    """Return weights, means and covariances of one of all starts."""
+    return arrays[0][at], arrays[1][at], arrays[2][at]
 
 
 @inlined_exactly
@@ -176,11 +201,8 @@ def run_iterations(
     about = sound[1].reshape((1, *means.shape))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(log_posterior.shape[0]):
-        factors[:] = 0.0  # That of a singular matrix, which is not written.
-        write_factors(weights, covariances, constants[0], factors[0])
-        if is_lost(is_flat, constants[0], factors[0], weights, covariances):
+        if set_out(is_flat, weights, means, covariances, sound, constants[0], factors[0]):
             return COLLAPSED, iteration
-        copy_parameters(weights, means, covariances, sound)
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
         expect_chunks(
             x, sample_weight, origin, inverse_unit, constants, about, factors, 0, x.shape[0], chunk_rows,
@@ -191,15 +213,12 @@ def run_iterations(
             fold(counts)
             fold(first)
             fold(second)
-        now = log_likelihood[0, 0] + log_prior(hyperparameters, mean_factors, weights, means, factors[0])
-        log_posterior[iteration] = now
-        if kept[0].shape[0] > 0:
-            into = kept[0][iteration], kept[1][iteration], kept[2][iteration]
-            copy_parameters(weights, means, covariances, into)
-        if take_stock(now, tol, progress):
+        if arrive(
+            hyperparameters, mean_factors, tol, iteration < log_posterior.shape[0] - 1 or not last,
+            log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0],
+            current, sound, progress, log_posterior, kept, iteration,
+        ):  # fmt: skip
             return CONVERGED, iteration + 1
-        if iteration < log_posterior.shape[0] - 1 or not last:
-            set_mode(hyperparameters, about[0], counts[0, 0], first[0, 0], second[0, 0], weights, means, covariances)
     return GOES_ON, log_posterior.shape[0]
 
 
@@ -216,7 +235,7 @@ def climb_each(
     """
     (_, k, d), n = current[1].shape, x.shape[0]
     chunks = (n + chunk_rows - 1) // chunk_rows
-    constants, factors, second = np.empty((1, k)), np.zeros(shape), np.empty((chunks, *shape))
+    constants, factors, second = np.empty((1, k)), np.empty(shape), np.empty((chunks, *shape))
     log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
     room = room_for(d, k, n)
     for row in range(which.shape[0]):
@@ -224,8 +243,34 @@ def climb_each(
         own = min(at, sample_weight.shape[0] - 1)
         ends[at], made = run_iterations(
             x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows,
-            last, tol, (current[0][at], current[1][at], current[2][at]), (sound[0][at], sound[1][at], sound[2][at]),
-            progress[at], log_posterior[row], (kept[0][row], kept[1][row], kept[2][row]),
-            constants, factors, log_likelihood, counts, first, second, room,
+            last, tol, of_start(current, at), of_start(sound, at), progress[at], log_posterior[row],
+            of_start(kept, row), constants, factors, log_likelihood, counts, first, second, room,
         )  # fmt: skip
         evaluations[at] += made
+
+
+@compiled_exactly
+def set_out_each(which, is_flat, current, sound, constants, factors, ends):
+    """Write what the pass reads of each of the starts that ``which`` names, or note in ``ends`` that one is lost."""
+    for row in range(which.shape[0]):
+        at = which[row]
+        weights, means, covariances = of_start(current, at)
+        if set_out(is_flat, weights, means, covariances, of_start(sound, at), constants[row], factors[row]):
+            ends[at] = COLLAPSED
+
+
+@compiled_exactly
+def arrive_each(
+    which, hyperparameters, mean_factors, tol, goes_on, log_likelihood, counts, first, second, factors,
+    current, sound, progress, log_posterior, kept, ends, evaluations,
+):  # fmt: skip
+    """Note what a pass found of each of the starts that ``which`` names, and move it if it ``goes_on``: `arrive`."""
+    for row in range(which.shape[0]):
+        at = which[row]
+        evaluations[at] += 1
+        if arrive(
+            hyperparameters, mean_factors, tol, goes_on, log_likelihood[row], counts[row], first[row], second[row],
+            factors[row], of_start(current, at), of_start(sound, at), progress[at], log_posterior[row],
+            of_start(kept, row), 0,
+        ):  # fmt: skip
+            ends[at] = CONVERGED

@@ -8,8 +8,16 @@ rows is transposed once and seen by all of them, and no pass keeps n x k values.
 import numpy as np
 
 from bayesgmm.kernels.blocks import parted, workspace
-from bayesgmm.kernels.elementary import compiled, inlined
-from bayesgmm.kernels.steps import add_moments, are_zeros_and_ones, padded, read_weights, respond, transpose_block
+from bayesgmm.kernels.elementary import compiled, compiled_exactly, inlined
+from bayesgmm.kernels.steps import (
+    add_moments,
+    are_read,
+    are_zeros_and_ones,
+    padded,
+    read_weights,
+    respond,
+    transpose_block,
+)
 
 
 @inlined
@@ -47,14 +55,14 @@ def expect_rows(
     d, k = x.shape[1], means.shape[1]
     rows = min(block_rows(d), stop - start)
     columns, centred, r, v, total, scale, log_density = parted(room, d, k)
-    each, alike, only_sum = sample_weight.shape[0] > 1, sample_weight.shape[1] == 1, False
+    each, only_sum = sample_weight.shape[0] > 1, False
     for first_row in range(start, stop, rows):
         size = min(rows, stop - first_row)
         whole = padded(size)
         if not is_read:
             read_rows(x, origin, inverse_unit, first_row, size, room)
         for g in range(means.shape[0]):
-            if each or (g == 0 and not (alike and start < first_row and size == rows)):
+            if each or (g == 0 and not are_read(sample_weight, start, first_row, size, rows)):
                 if not is_read:
                     read_weights(sample_weight, g, first_row, size, v)
                 only_sum = log_densities.shape[0] == 0 and are_zeros_and_ones(v, whole)
@@ -82,6 +90,18 @@ def expect_chunks(
             min(begin + chunk_rows, stop), log_likelihood[chunk], counts[chunk], first[chunk], second[chunk], none,
             room, is_read,
         )  # fmt: skip
+
+
+@compiled_exactly
+def fold(parts):
+    """Add up the entries of an array, in place: neighbours, then neighbours of those; the sum is the first."""
+    number = parts.shape[0]
+    while number > 1:
+        for i in range(number // 2):
+            parts[i] = parts[2 * i] + parts[2 * i + 1]
+        if number % 2:
+            parts[number // 2] = parts[number - 1]
+        number = number // 2 + number % 2
 
 
 @compiled

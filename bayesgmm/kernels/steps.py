@@ -53,6 +53,12 @@ def read_weights(sample_weight, g, first_row, size, v):
 
 
 @inlined
+def are_read(sample_weight, start, first_row, size, rows):
+    """Return whether the weights of a block are those of the block before: alike, and as many."""
+    return sample_weight.shape[1] == 1 and first_row > start and size == rows
+
+
+@inlined
 def padded(size):
     """Return the number of rows that the steps take where ``size`` count: the others are of weight 0."""
     return (size + blocks.LINE - 1) // blocks.LINE * blocks.LINE
