@@ -84,6 +84,13 @@ class Sampled:
     compiling: float
 
 
+def overlapping(n: int) -> np.ndarray:
+    """Return rows of three groups two standard deviations apart."""
+    rng = np.random.default_rng(2)
+    means = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    return means[rng.choice(3, n, p=[0.5, 0.3, 0.2])] + rng.normal(size=(n, 2))
+
+
 def scored(task: Task, sampled: Sampled) -> dict[str, float]:
     """Return the same numbers for every contender, all computed from its parameters."""
     likelihood = e_step(sampled.parameters, task.data).log_likelihood

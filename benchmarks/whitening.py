@@ -7,22 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 import bayesgmm as bg
 from benchmarks.clock import interleaved, medians
-from benchmarks.contest import Sampled, Task, scored
+from benchmarks.contest import Sampled, Task, overlapping, scored
 from benchmarks.em_iteration import problem
 from benchmarks.report import Table, installed
 from benchmarks.samplers import by_nutpie, of_gibbs, of_nuts, of_pymc
-
-
-def overlapping(n: int) -> np.ndarray:
-    """Return rows of three groups two standard deviations apart."""
-    rng = np.random.default_rng(2)
-    means = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
-    return means[rng.choice(3, n, p=[0.5, 0.3, 0.2])] + rng.normal(size=(n, 2))
-
 
 #: Rows, number of components, and chains and draws of those that would take more than minutes.
 CASES: dict[str, tuple[Callable[[], Any], int, dict[str, tuple[int, int]]]] = {
