@@ -226,10 +226,6 @@ class Problem:
         kept = np.empty((*traced, k)), np.empty((*traced, k, d)), np.empty((*traced, k, d, d))
         return np.empty((starts, iterations)), kept
 
-    def shape_of_factors(self, starts: int, k: int, d: int) -> tuple[int, ...]:
-        """Return the shape of what the pass reads of covariances: diagonals, or matrices."""
-        return (starts, k, d) if cov.is_diagonal(self.kind) else (starts, k, d, d)
-
 
 def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, weights: Any) -> None:
     """Climb from each start by itself, as many at a time as there are threads."""
@@ -255,7 +251,7 @@ def _climb_on(climbers: Climbers, problem: Problem, seen: tuple[Any, ...], done:
     climb_each(
         *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS, done + room == most,
         problem.rule.tol, which, climbers.current, climbers.sound, climbers.progress, log_posterior, kept,
-        climbers.ends, climbers.evaluations, problem.shape_of_factors(1, k, d),
+        climbers.ends, climbers.evaluations, cov.factors_shape(problem.kind, (1, k, d)),
     )  # fmt: skip
     climbers.note(which, climbers.evaluations[which] - done, (log_posterior, *kept))
 
@@ -269,23 +265,23 @@ def climb_together(
     if saved is not None:
         first, active = _resumed(climbers, *saved)
     for iteration in range(first, rule.max_iter + 1):
-        constants, factors = np.empty((len(active), k)), np.empty(problem.shape_of_factors(len(active), k, d))
+        constants, factors = np.empty((len(active), k)), np.empty(cov.factors_shape(problem.kind, (len(active), k, d)))
         set_out_each(active, problem.is_flat, climbers.current, climbers.sound, constants, factors, climbers.ends)
-        stays = climbers.ends[active] == GOES_ON
-        active, constants, factors = active[stays], constants[stays], factors[stays]
+        sound = climbers.ends[active] == GOES_ON
+        active, constants, factors = active[sound], constants[sound], factors[sound]
         if not len(active):
             break
         white = estep.Whitened(constants, climbers.sound[1][active], factors)
         expected = estep.sums_expected(white, problem.data, None if weights is None else weights[active])
         log_posterior, kept = problem.room(len(active), k, d, 1)
-        goes_on, stats = iteration < rule.max_iter, expected.stats
+        is_last, stats = iteration == rule.max_iter, expected.stats
         arrive_each(
-            active, problem.hyperparameters, problem.mean_factors, rule.tol, goes_on, expected.log_likelihood,
+            active, problem.hyperparameters, problem.mean_factors, rule.tol, is_last, expected.log_likelihood,
             stats.counts, stats.first, stats.second, factors, climbers.current, climbers.sound, climbers.progress,
             log_posterior, kept, climbers.ends, climbers.evaluations,
         )  # fmt: skip
         climbers.note(active, np.ones(len(active), int), (log_posterior, *kept))
-        active = active[(climbers.ends[active] == GOES_ON) & goes_on]
+        active = active[(climbers.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
             _save(climbers, active, iteration + 1, saved)
 

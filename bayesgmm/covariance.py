@@ -17,6 +17,11 @@ def is_diagonal(kind: CovarianceType) -> bool:
     return kind in ("diag", "spherical")
 
 
+def factors_shape(kind: CovarianceType, means: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the covariances' factors, (..., k, d) or (..., k, d, d), given that of the means."""
+    return means if is_diagonal(kind) else (*means, means[-1])
+
+
 def block_size(kind: CovarianceType, d: int) -> int:
     """Return the number of rows of one block."""
     return 1 if is_diagonal(kind) else d

@@ -69,7 +69,7 @@ def whiten_each(state: Sequence[np.ndarray], kind: CovarianceType) -> Whitened:
     """Factor weights, means and covariances on a flat grid one by one, to the bits of the loops compiled as a whole."""
     weights, means, covariances = state
     constants = np.empty(weights.shape)
-    factors = np.zeros(means.shape if cov.is_diagonal(kind) else covariances.shape)
+    factors = np.zeros(cov.factors_shape(kind, means.shape))
     for g in range(len(weights)):
         write_factors(weights[g], covariances[g], constants[g], factors[g])
     return Whitened(constants, means, factors)
@@ -104,7 +104,7 @@ def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = No
 
 
 def sums_expected(white: Whitened, data: Rows, weights: Any = None) -> Expectation:
-    """Return the same on the flat grid, and of second moments what is summed: lower triangles or diagonals."""
+    """Return what `expect` does on the flat grid, of second moments only what is summed: not for `prior.updated`."""
     return _summed(data, white, expect_block, weights)
 
 

@@ -343,7 +343,7 @@ def _sweep_compiled(data: Observations, problem: Problem, chains: list[Chain], s
     """Sweep every chain by itself, as many at a time as there are threads for."""
     k, d = len(problem.prior.concentration), data.n_features
     seen = data.values, data.weights, data.origin, 1 / data.unit
-    shape = (1, k, d) if cov.is_diagonal(problem.prior.covariance_type) else (1, k, d, d)
+    shape = cov.factors_shape(problem.prior.covariance_type, (1, k, d))
 
     def sweep_one(at: int) -> None:
         chain = chains[at]

@@ -150,12 +150,12 @@ class Moments:
     @classmethod
     def of(cls, x: Float[np.ndarray, "n d"], weight: Float[np.ndarray, " n"]) -> Moments:
         """Sum up one set of rows."""
-        weighted = x * weight[:, None]
-        terms = [weighted]
-        while len(terms) < 4:
-            terms.append(terms[-1] * x)
-        powers = np.stack([term.sum(0) for term in terms])
-        return cls(float(weight.sum()), powers[None], (weighted.T @ x)[None], x.min(0)[None], x.max(0)[None])
+        weighted = term = x * weight[:, None]
+        sums = [term.sum(0)]
+        for _ in range(3):
+            term = term * x
+            sums.append(term.sum(0))
+        return cls(float(weight.sum()), np.stack(sums)[None], (weighted.T @ x)[None], x.min(0)[None], x.max(0)[None])
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -24,8 +24,8 @@ class SufficientStatistics:
     first : array (*grid, k, d)
         Sums of ``r (x - about)``.
     second : array (*grid, k, d, d)
-        Sums of ``r (x - about)(x - about)'``; only the diagonals for diagonal covariances, and inside a
-        pass over those without the zeros: (*grid, k, d).
+        Sums of ``r (x - about)(x - about)'``; only the diagonals for diagonal covariances. Inside a pass
+        lower triangles of these, with zeros above, or diagonals by themselves: (*grid, k, d).
     """
 
     about: Float[np.ndarray, "*grid k d"]

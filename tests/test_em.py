@@ -261,21 +261,34 @@ def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies, monkey
 
 @pytest.mark.parametrize("chunk_rows", [5, 1000])
 @pytest.mark.parametrize("n", [82, 500])
-def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(chunk_rows, n, rng, monkeypatch):
-    """On one thread every start is climbed from in compiled loops, on several all share the passes over the chunks."""
+@pytest.mark.parametrize("name", ["flat", "conjugate", "semiconjugate"])
+@pytest.mark.parametrize(("tol", "max_iter", "own"), [(0.0, 40, False), (1e-3, 30, True), (0.0, 1, True)])
+def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(
+    kind, name, tol, max_iter, own, chunk_rows, n, rng, monkeypatch
+):
+    """On one thread every start is climbed from in compiled loops, on several all share the passes over the chunks.
+
+    With weights of their own or not, one start being lost at once.
+    """
     monkeypatch.setattr(sums, "CHUNK_ROWS", chunk_rows)
-    data = Observations.of(rng.normal(size=(n, 2)) + 3 * rng.integers(0, 2, size=(n, 1)))
-    prior = ConjugatePrior.from_data(data, 2)
-    starts = candidates(data, prior, "k-means++", 3, rng)
-    found = []
+    data, prior = bound_problem(rng, "conjugate" if name == "flat" else name, kind, n=n)
+    prior = ConjugatePrior.flat(2, 2, kind) if name == "flat" else prior
+    starts = candidates(data, prior, "k-means++", 4, rng)
+    starts.covariances[2] = np.nan
+    weights = rng.exponential(size=(4, n)) if own else None
+    problem, found = module.Problem.of(data, prior, Stopping(max_iter, tol, trace="parameters")), []
     for climbing in (module.climb_compiled, module.climb_together):
         climbers = module.Climbers.at(starts)
-        problem = module.Problem.of(data, prior, Stopping(40, 0.0))
-        climbing(climbers, *([data, problem] if climbing is module.climb_compiled else [problem]), None)
+        climbing(climbers, *([data, problem] if climbing is module.climb_compiled else [problem]), weights)
         found.append(climbers)
-    for name, array in found[0].arrays.items():
-        assert (array == found[1].arrays[name]).all(), name
-    assert all((one == other).all() for one, other in zip(found[0].trace(1), found[1].trace(1), strict=True))
+    one, other = found
+    assert one.ends[2] == module.COLLAPSED
+    assert one.evaluations[2] == 0
+    for key, array in one.arrays.items():
+        assert np.array_equal(array, other.arrays[key], equal_nan=True), key
+    for at in range(4):
+        for array, its_twin in zip(one.trace(at), other.trace(at), strict=True):
+            assert (array == its_twin).all()
 
 
 def test_what_a_start_leaves_behind_is_not_what_the_next_one_finds(rng):

@@ -68,4 +68,5 @@ def folded(
     if chunks > 1:
         for array in totals:
             fold(array.reshape(chunks, -1))
-    return [array[0] for array in totals]
+    # A part of an array would keep all of it.
+    return [array[0].copy() for array in totals]

@@ -8,7 +8,7 @@ from bayesgmm.kernels.passes import block_rows
 from bayesgmm.kernels.steps import (
     add_moments,
     allocate_single,
-    are_read,
+    are_as_before,
     are_zeros_and_ones,
     padded,
     read_weights,
@@ -78,7 +78,7 @@ def allocate_rows(
         size = min(rows, stop - first_row)
         transpose_block(x, origin, inverse_unit, first_row, size, columns)
         whole = padded(size)
-        if not are_read(weight, start, first_row, size, rows):
+        if not are_as_before(weight, start, first_row, size, rows):
             read_weights(weight, 0, first_row, size, v)
             only_sum, heaviest = are_zeros_and_ones(v, whole), v[:size].max()
         for g in range(means.shape[0]):

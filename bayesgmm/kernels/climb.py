@@ -1,4 +1,4 @@
-"""EM's steps from one starting value: mode of the parameters given expected statistics, log prior, stopping rule.
+"""EM's steps: log prior, mode of the parameters given expected statistics, stopping rule, and climbs made of them.
 
 The arithmetic of ``prior.updated(statistics).mode()`` and ``prior.log_density`` for one parameter value without
 its grids. Hyperparameters are those of `conditionals`, and factors of the prior covariance of semi-conjugate means.
@@ -151,33 +151,37 @@ def copy_parameters(weights, means, covariances, into):
 
 @inlined_exactly
 def set_out(is_flat, weights, means, covariances, sound, constants, factors):
-    """Write what the pass reads of the parameters, and the parameters as ``sound``; or return that they are lost."""
+    """Write what the pass reads of the parameters, and note them as ``sound``, unless they have collapsed.
+
+    Returns which: `GOES_ON` or `COLLAPSED`.
+    """
     factors[:] = 0.0  # That of a singular matrix, which is not written.
     write_factors(weights, covariances, constants, factors)
     if is_lost(is_flat, constants, factors, weights, covariances):
-        return True
+        return COLLAPSED
     copy_parameters(weights, means, covariances, sound)
-    return False
+    return GOES_ON
 
 
 @inlined_exactly
 def arrive(
-    hyperparameters, mean_factors, tol, goes_on, log_likelihood, counts, first, second, factors,
+    hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
     current, sound, progress, log_posterior, kept, iteration,
 ):  # fmt: skip
     """Note what a pass about the ``sound`` parameters found, and move the ``current`` ones to the mode given it.
 
-    They stay where they are if the climb is over, which is returned, or does not go on.
+    They stay where they are if this is the last pass or the climb is over. Returns `GOES_ON` or `CONVERGED`.
     """
     weights, means, covariances = current
     now = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
     log_posterior[iteration] = now
     if kept[0].shape[0] > 0:
         copy_parameters(weights, means, covariances, (kept[0][iteration], kept[1][iteration], kept[2][iteration]))
-    is_over = take_stock(now, tol, progress)
-    if goes_on and not is_over:
+    if take_stock(now, tol, progress):
+        return CONVERGED
+    if not is_last:
         set_mode(hyperparameters, sound[1], counts, first, second, weights, means, covariances)
-    return is_over
+    return GOES_ON
 
 
 @pasted
@@ -201,24 +205,27 @@ def run_iterations(
     about = sound[1].reshape((1, *means.shape))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(log_posterior.shape[0]):
-        if set_out(is_flat, weights, means, covariances, sound, constants[0], factors[0]):
-            return COLLAPSED, iteration
+        how = set_out(is_flat, weights, means, covariances, sound, constants[0], factors[0])
+        if how != GOES_ON:
+            return how, iteration
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
         expect_chunks(
             x, sample_weight, origin, inverse_unit, constants, about, factors, 0, x.shape[0], chunk_rows,
             log_likelihood, counts, first, second, room, iteration > 0 and one_block,
         )  # fmt: skip
-        if log_likelihood.shape[0] > 1:
+        chunks = log_likelihood.shape[0]
+        if chunks > 1:
             fold(log_likelihood)
-            fold(counts)
-            fold(first)
-            fold(second)
-        if arrive(
-            hyperparameters, mean_factors, tol, iteration < log_posterior.shape[0] - 1 or not last,
+            fold(counts.reshape((chunks, -1)))
+            fold(first.reshape((chunks, -1)))
+            fold(second.reshape((chunks, -1)))
+        how = arrive(
+            hyperparameters, mean_factors, tol, last and iteration == log_posterior.shape[0] - 1,
             log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0],
             current, sound, progress, log_posterior, kept, iteration,
-        ):  # fmt: skip
-            return CONVERGED, iteration + 1
+        )  # fmt: skip
+        if how != GOES_ON:
+            return how, iteration + 1
     return GOES_ON, log_posterior.shape[0]
 
 
@@ -251,26 +258,24 @@ def climb_each(
 
 @compiled_exactly
 def set_out_each(which, is_flat, current, sound, constants, factors, ends):
-    """Write what the pass reads of each of the starts that ``which`` names, or note in ``ends`` that one is lost."""
+    """Write what the pass reads of each of the starts that ``which`` names, and in ``ends`` whether it goes on."""
     for row in range(which.shape[0]):
         at = which[row]
         weights, means, covariances = of_start(current, at)
-        if set_out(is_flat, weights, means, covariances, of_start(sound, at), constants[row], factors[row]):
-            ends[at] = COLLAPSED
+        ends[at] = set_out(is_flat, weights, means, covariances, of_start(sound, at), constants[row], factors[row])
 
 
 @compiled_exactly
 def arrive_each(
-    which, hyperparameters, mean_factors, tol, goes_on, log_likelihood, counts, first, second, factors,
+    which, hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
     current, sound, progress, log_posterior, kept, ends, evaluations,
 ):  # fmt: skip
-    """Note what a pass found of each of the starts that ``which`` names, and move it if it ``goes_on``: `arrive`."""
+    """Note what a pass found of each of the starts that ``which`` names, move it, and note if it goes on: `arrive`."""
     for row in range(which.shape[0]):
         at = which[row]
         evaluations[at] += 1
-        if arrive(
-            hyperparameters, mean_factors, tol, goes_on, log_likelihood[row], counts[row], first[row], second[row],
+        ends[at] = arrive(
+            hyperparameters, mean_factors, tol, is_last, log_likelihood[row], counts[row], first[row], second[row],
             factors[row], of_start(current, at), of_start(sound, at), progress[at], log_posterior[row],
             of_start(kept, row), 0,
-        ):  # fmt: skip
-            ends[at] = CONVERGED
+        )  # fmt: skip

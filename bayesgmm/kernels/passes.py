@@ -1,4 +1,4 @@
-"""Passes over rows ``start ... stop`` for a grid of parameter values at once.
+"""Passes over rows ``start ... stop`` for a grid of parameter values at once, and the sum of what chunks give.
 
 ``log_constants (g, k)``, ``means (g, k, d)`` and ``factors (g, k, d, d)`` or ``(g, k, d)``
 hold one parameter value per ``g``: the starts of EM, or the draws of a posterior. A block of
@@ -11,7 +11,7 @@ from bayesgmm.kernels.blocks import parted, workspace
 from bayesgmm.kernels.elementary import compiled, compiled_exactly, inlined
 from bayesgmm.kernels.steps import (
     add_moments,
-    are_read,
+    are_as_before,
     are_zeros_and_ones,
     padded,
     read_weights,
@@ -62,7 +62,7 @@ def expect_rows(
         if not is_read:
             read_rows(x, origin, inverse_unit, first_row, size, room)
         for g in range(means.shape[0]):
-            if each or (g == 0 and not are_read(sample_weight, start, first_row, size, rows)):
+            if each or (g == 0 and not are_as_before(sample_weight, start, first_row, size, rows)):
                 if not is_read:
                     read_weights(sample_weight, g, first_row, size, v)
                 only_sum = log_densities.shape[0] == 0 and are_zeros_and_ones(v, whole)
@@ -94,13 +94,18 @@ def expect_chunks(
 
 @compiled_exactly
 def fold(parts):
-    """Add up the entries of an array, in place: neighbours, then neighbours of those; the sum is the first."""
+    """Add up the rows of a matrix in place: neighbours, then neighbours of those; the sum is the first row.
+
+    The tree is that of `data.sums.summed`.
+    """
     number = parts.shape[0]
     while number > 1:
         for i in range(number // 2):
-            parts[i] = parts[2 * i] + parts[2 * i + 1]
+            for j in range(parts.shape[1]):
+                parts[i, j] = parts[2 * i, j] + parts[2 * i + 1, j]
         if number % 2:
-            parts[number // 2] = parts[number - 1]
+            for j in range(parts.shape[1]):
+                parts[number // 2, j] = parts[number - 1, j]
         number = number // 2 + number % 2
 
 

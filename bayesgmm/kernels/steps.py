@@ -53,7 +53,7 @@ def read_weights(sample_weight, g, first_row, size, v):
 
 
 @inlined
-def are_read(sample_weight, start, first_row, size, rows):
+def are_as_before(sample_weight, start, first_row, size, rows):
     """Return whether the weights of a block are those of the block before: alike, and as many."""
     return sample_weight.shape[1] == 1 and first_row > start and size == rows
 
