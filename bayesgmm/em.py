@@ -275,7 +275,9 @@ def distinct(
     best = parameters[0]
     if sort:
         best = best.permuted(np.lexsort(best.means.T[::-1]))
-    if best.n_components > 1:
+    if len(chosen) == 1:
+        parameters = best.reshaped((1,))
+    elif best.n_components > 1:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
     share = np.array(list(grouped.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
