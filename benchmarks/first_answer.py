@@ -46,7 +46,7 @@ def table(quick: bool) -> Table:
         _row("first EM fit after installation", colds["em"], None),
         _row("first NUTS fit after installation", colds["nuts"], None),
     ]
-    title = "Old Faithful, K = 2: median CPU seconds, one thread, compiled code cached on disk except right after installation"
+    title = "Old Faithful, K = 2: median CPU seconds, one thread, code cached on disk or, after installation, not"
     return Table("first_answer", title, rows)
 
 
