@@ -293,7 +293,7 @@ def _save(climbers: Climbers, active: np.ndarray, iteration: int, saved: tuple[C
         return
     arrays: dict[str, Any] = {"iteration": iteration, "active": active}
     # The checkpoint keeps what it is given, and writes it again with every other section.
-    arrays |= {name: array.copy() for name, array in climbers.arrays.items()}
+    arrays |= {key: array.copy() for key, array in climbers.arrays.items()}
     for at in range(len(climbers.ends)):
         arrays |= {f"trace{at}_{i}": array for i, array in enumerate(climbers.trace(at))}
     checkpoint.put(name, arrays)
