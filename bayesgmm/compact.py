@@ -309,9 +309,14 @@ class Whitening:
         """Return the whitened vector: the inverse of `theta`."""
         return self.spread.solve(theta - self.centre)
 
+    @property
+    def is_one_function(self) -> bool:
+        """Whether value and gradient are one compiled function: of rows in one chunk and a whole matrix."""
+        return not self.posterior.by_blocks and isinstance(self.spread, WholeSpread)
+
     def value_and_gradient(self, eta: Float[np.ndarray, " size"]) -> tuple[float, Float[np.ndarray, " size"]]:
         """Return the log posterior density and its gradient in ``eta``."""
-        if not self.posterior.by_blocks and isinstance(self.spread, WholeSpread):
+        if self.is_one_function:
             return whitened_log_posterior(eta, self.centre, self.spread.matrix, self.posterior.arguments)
         value, slope = self.posterior.value_and_gradient(self.theta(eta))
         return (value if np.isfinite(value) else -np.inf), self.spread.pull(slope)

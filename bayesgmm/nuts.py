@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,17 +12,20 @@ import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
+from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
 from bayesgmm.errors import ModelError
 from bayesgmm.estep import allocate, e_step, whiten
+from bayesgmm.kernels.callback import copied_in_c, laid_out, log_posterior_in_c
+from bayesgmm.kernels.elementary import COMPILES
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
 from bayesgmm.starts import FEWEST, Starts, interrupted, refuse_flat
 from bayesgmm.suffstats import Expectation
 
-#: Rows times components times squared features below which one core samples faster than several,
-#: for every step calls Python once and holds its lock.
+#: Rows times components times squared features below which PyMC's own sampler takes longer to start processes than
+#: to sample.
 SERIAL_WORK = 40_000
 #: What a draw consists of.
 PARAMETERS = ("weights", "means", "covariances")
@@ -64,8 +68,8 @@ class NUTS:
     form : {"compact", "transparent"}
         The posterior over one whitened vector, or the model of `build_pymc_model`.
     cores : int, optional
-        Chains sampled at a time; chosen by the size of the data where not given. The draws do
-        not depend on it.
+        Chains sampled at a time: where not given, as many as there are processors (one, if PyMC samples few rows).
+        The draws do not depend on it.
 
     checkpoint : path, optional
         A file in which every finished chain is kept; chains are then sampled each with a seed of its own. The same fit
@@ -142,7 +146,8 @@ class NUTS:
         if self.cores is not None:
             return min(self.cores, self.chains)
         work = len(data) * data.n_features**2 * len(prior.concentration)
-        return 1 if work < SERIAL_WORK else min(self.chains, os.cpu_count() or 1)
+        is_serial = self.sampler == "pymc" and work < SERIAL_WORK
+        return 1 if is_serial else min(self.chains, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,21 +296,51 @@ def _scored(optima: Optima, data: Rows, prior: Prior) -> Optima:
 
 def _nutpie_on_compact(sampling: Sampling, at: int) -> Any:
     """Let nutpie call the compiled posterior itself: nothing is compiled for a new model."""
+    white = sampling.starts.modes[at]
+
+    def start(chain_seed: int) -> np.ndarray:
+        # By the chain's own seed, for the order in which chains begin is not fixed.
+        return sampling.starts.draw_near(chain_seed, at)
+
+    return _run_nutpie(sampling, (_in_c if COMPILES and white.is_one_function else _in_python)(white, start))
+
+
+def _in_c(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
+    """Return the posterior as nutpie takes one from PyMC: steps call no Python, and do not wait for its lock."""
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    size = white.centre.size
+    return CompiledPyMCModel(
+        compiled_logp_func=log_posterior_in_c(),
+        compiled_expand_func=copied_in_c(),
+        user_data=laid_out(white.centre, white.spread.matrix, white.posterior.arguments),
+        initial_point_func=start,
+        n_expanded=size,
+        shape_info=(["eta"], [slice(0, size)], [(size,)]),
+        dims={},
+        shared_data={},
+        shared_var_keys={},
+        logp_func=None,
+        expand_func=None,
+        _n_dim=size,
+        _shapes={"eta": (size,)},
+        _coords={},
+    )
+
+
+def _in_python(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    white = sampling.starts.modes[at]
     size = white.centre.size
-    compiled = from_pyfunc(
+    return from_pyfunc(
         size,
         lambda: white.value_and_gradient,
         lambda *_: lambda point: {"eta": np.asarray(point)},
         [np.dtype(np.float64)],
         [(size,)],
         ["eta"],
-        # By the chain's own seed, for the order in which chains begin is not fixed.
-        make_initial_point_fn=lambda chain_seed: sampling.starts.draw_near(chain_seed, at),
+        make_initial_point_fn=start,
     )
-    return _run_nutpie(sampling, compiled)
 
 
 def _nutpie_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:

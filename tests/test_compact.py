@@ -1,5 +1,7 @@
 """The compact posterior: its value is the density, its gradient the derivative, its form that of the PyMC model."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from mixtures import bound_problem
@@ -8,6 +10,7 @@ import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm.compact import CompactPosterior, Whitening
 from bayesgmm.estep import e_step
+from bayesgmm.kernels.callback import laid_out, log_posterior_in_c
 from bayesgmm.spread import LowRankSpread
 
 PRIORS = ["conjugate", "semiconjugate", "separation"]
@@ -115,6 +118,23 @@ def test_value_is_minus_infinity_where_a_double_overflows(problem):
     value, gradient = white.value_and_gradient(np.full(white.centre.size, 1e6))
     assert value == -np.inf or np.isfinite(value)
     assert gradient.shape == white.centre.shape
+
+
+@pytest.mark.compiled
+def test_the_function_of_c_is_the_same_function(problem, rng):
+    """To the bit; where nothing finite comes out it says so, and a sampler turns back."""
+    white = Whitening.of(problem[2], np.zeros(problem[2].coordinates.size))
+    given = laid_out(white.centre, white.spread.matrix, white.posterior.arguments)
+    for eta in (rng.normal(size=white.centre.size), np.full(white.centre.size, 1e6)):
+        gradient, value = np.empty_like(eta), np.empty(1)
+        status = log_posterior_in_c().ctypes(
+            eta.size,
+            *(array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for array in (eta, gradient, value, given)),
+        )
+        want_value, want = white.value_and_gradient(eta)
+        assert np.array_equal(value[0], want_value)
+        assert np.array_equal(gradient, want, equal_nan=True)
+        assert (status == 0) == (np.isfinite(want_value) and np.isfinite(want).all())
 
 
 @pytest.fixture

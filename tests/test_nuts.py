@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
+from bayesgmm import nuts
 from bayesgmm.compact import CompactPosterior
 from bayesgmm.diagnostics import Run, complaints, invariants, stuck_chains, table
 from bayesgmm.estep import e_step
@@ -27,6 +28,22 @@ def quietly(data, model, engine, seed=1, **more):
 def test_same_seed_gives_the_same_bits_on_any_number_of_cores(faithful):
     runs = [quietly(faithful, 2, bg.NUTS(**QUICK, cores=cores)).means.values for cores in (1, 2, 4, 1)]
     assert all(np.array_equal(run, runs[0]) for run in runs)
+
+
+@pytest.mark.compiled
+def test_the_sampler_that_calls_no_python_draws_the_same_bits(monkeypatch, faithful):
+    """Where it turns back as well: of four components some transitions diverge."""
+    data = bg.Observations.of(faithful).standardised()
+    prior = bg.ConjugatePrior.from_data(faithful, 4).in_units(data.origin, data.unit)
+    runs = []
+    for route in (nuts._in_c, nuts._in_python):
+        monkeypatch.setattr("bayesgmm.nuts._in_c", route)
+        engine = bg.NUTS(**QUICK, target_accept=0.5)
+        runs.append(engine.run(data, prior, None, np.random.default_rng(1)))
+    one, other = ({"means": run.parameters.means, **run.sample_stats} for run in runs)
+    assert {"diverging", "n_steps", "energy"} < set(one)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert one["diverging"].any()
 
 
 def test_seeds_and_chains_differ(faithful):

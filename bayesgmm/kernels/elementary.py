@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core import config
 from numba.core.options import DefaultOptions
 
 #: Of the sources of all compiled loops: what numba keeps on disk of one holds those that it calls as well, but is taken
@@ -14,19 +16,28 @@ from numba.core.options import DefaultOptions
 DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
+def _kept(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    """Decorate a function under a name in numba's cache that changes with any of the sources."""
+    name = function.__qualname__
+    function.__qualname__ = f"{name}.{DIGEST[:12]}"
+    loop = decorator(function)
+    function.__qualname__ = name
+    return loop
+
+
 def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles, under a name in numba's cache that changes with any of the sources."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        name = function.__qualname__
-        function.__qualname__ = f"{name}.{DIGEST[:12]}"
-        loop = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        function.__qualname__ = name
-        return loop
-
-    return decorate
+    """Return a decorator that compiles when first called."""
+    return partial(_kept, numba.njit(cache=True, nogil=True, error_model="numpy", **options))
 
 
+def called_from_c(*signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
+    """Return a decorator that makes a function return itself, compiled for C: the types of its result and arguments."""
+    options: dict[str, Any] = {"cache": True, "error_model": "numpy", **COUNTED}
+    return lambda function: cache(lambda: _kept(numba.cfunc(signature[0](*signature[1:]), **options), function))
+
+
+#: Whether loops are compiled, and not run as Python for a debugger or a measure of coverage.
+COMPILES = not config.DISABLE_JIT  # pyright: ignore[reportAttributeAccessIssue]
 #: numba counts references to every array at every call, which takes as long as some ten rows of a pass.
 COUNTED, UNCOUNTED = ({"_nrt": on} if hasattr(DefaultOptions, "_nrt") else {} for on in (True, False))
 #: Only sums may be reordered (``reassoc``) and fused: NaN, infinity and signed zero keep their meaning.

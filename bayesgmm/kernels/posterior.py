@@ -8,7 +8,7 @@ expected complete-data log-likelihood, from the statistics of the same pass.
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.elementary import compiled_exactly, inlined
 from bayesgmm.kernels.factors import invert_lower
 from bayesgmm.kernels.likelihood import expected, pull_back
 
@@ -251,19 +251,31 @@ def chain_to_theta(gradient_blocks, root, a, gradient_a, gradient, at_diagonal, 
                     gradient[at_diagonal + b * p + i] = total * a[b, i, i] + gradient_a[b, i, i]
 
 
+@inlined
+def add_product(matrix, vector, result):
+    """Add ``matrix @ vector``."""
+    for i in range(matrix.shape[0]):
+        total = 0.0
+        for j in range(matrix.shape[1]):
+            total += matrix[i, j] * vector[j]
+        result[i] += total
+
+
+@inlined
+def add_transposed_product(matrix, vector, result):
+    """Add ``vector @ matrix``."""
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            result[j] += matrix[i, j] * vector[i]
+
+
 @compiled_exactly
 def whitened_log_posterior(eta, centre, spread, arguments):
     """Return value and gradient at ``centre + spread @ eta``, the gradient with respect to ``eta``."""
-    p = eta.size
-    theta = centre.copy()
-    for i in range(p):
-        for j in range(p):
-            theta[i] += spread[i, j] * eta[j]
+    theta, gradient = centre.copy(), np.zeros(eta.size)
+    add_product(spread, eta, theta)
     value, slope = log_posterior(theta, *arguments)
-    gradient = np.zeros(p)
-    for i in range(p):
-        for j in range(p):
-            gradient[j] += spread[i, j] * slope[i]
+    add_transposed_product(spread, slope, gradient)
     if not np.isfinite(value):
         return -np.inf, gradient
     return value, gradient

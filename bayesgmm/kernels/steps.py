@@ -2,12 +2,10 @@
 
 import warnings
 
-from numba.core import config
-
 from bayesgmm.kernels import blocks, machine
-from bayesgmm.kernels.elementary import inlined
+from bayesgmm.kernels.elementary import COMPILES, inlined
 
-if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
+if not COMPILES:
     chosen = blocks
 elif machine.is_right():
     chosen = machine
