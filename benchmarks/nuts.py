@@ -29,7 +29,7 @@ def table(quick: bool) -> Table:
         return Table("nuts", "", [], ["nuts is skipped: nutpie is not installed"])
     draws = 100 if quick else 1000
     rows = [row for name, (load, k) in CASES.items() for row in _rows(name, load(), k, draws, 1 if quick else 3)]
-    title = f"NUTS, 4 chains x {draws} draws after 500: CPU seconds, and smallest bulk ESS per second of sampling"
+    title = f"NUTS, 4 chains x {draws} draws: CPU seconds, and smallest bulk ESS per second of sampling"
     return Table("nuts", title, rows)
 
 
