@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 
 import bayesgmm as bg
 from benchmarks.clock import ONE_THREAD, cpu_seconds, in_fresh_process, interleaved, medians
-from benchmarks.em_iteration import CONTENDERS, SHORT, contenders_here, problem
+from benchmarks.em_iteration import CONTENDERS, SHORT, contenders_here, iteration_milliseconds, problem
 from benchmarks.report import Table, installed
 
 #: Wall seconds within which a posterior should have converged in a fresh process, compiled code cached.
@@ -110,25 +109,11 @@ def scaling(quick: bool) -> Table:
     for grows, sizes in GROWTH.items():
         for n, d, k in sizes:
             x, start = problem(n // 10 if quick else n, d, k)
-            more = max(2, 2_000_000 // (len(x) * d * k))
             runs = {name: partial(run, x, start) for name, run in present.items()}
             for run in runs.values():
-                run(SHORT)
-            measured = {
-                name: [1e3 * _marginal(run, more) for _ in range(1 if quick else 3)] for name, run in runs.items()
-            }
-            each = {f"{name}_ms": statistics.median(m) for name, m in measured.items()}
-            rows.append(
-                {"what": grows, "n": len(x), "d": d, "k": k, **{f"{c}_ms": each.get(f"{c}_ms") for c in CONTENDERS}}
-            )
+                run(SHORT)  # What is compiled, and the first touch of memory, is not part of an iteration.
+            each = iteration_milliseconds(runs, 2, 1 if quick else 3, 0.1 if quick else 0.5)
+            rows.append({"what": grows, "n": len(x), "d": d, "k": k, **{f"{c}_ms": each.get(c) for c in CONTENDERS}})
     return Table(
         "scaling", "One EM iteration as one of n, d and k grows: marginal CPU milliseconds, one thread", rows, notes
     )
-
-
-def _marginal(run: Callable[[int], Any], more: int) -> float:
-    """Return the CPU seconds of an iteration beyond the first two."""
-    made: list[int] = []
-    short = cpu_seconds(lambda: made.append(run(SHORT).iterations))
-    long = cpu_seconds(lambda: made.append(run(SHORT + more).iterations))
-    return (long - short) / (made[1] - made[0])

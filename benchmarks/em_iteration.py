@@ -52,14 +52,7 @@ def _row(size: tuple[int, int, int], targets: tuple[float, float], more: int, re
     x, start = problem(*size)
     runs = {name: partial(run, x, start) for name, run in present.items()}
     refuse_disagreement({name: run(SHORT).log_likelihood() for name, run in runs.items()}, size)
-    rough = {name: cpu_seconds(partial(run, SHORT)) / SHORT for name, run in runs.items()}
-    long = {name: SHORT + max(more, round(LEAST_SECONDS / seconds)) for name, seconds in rough.items()}
-    # oneDAL stops where an iteration changes nothing, whatever it is asked.
-    made = {name: run(long[name]).iterations - run(SHORT).iterations for name, run in runs.items()}
-    contenders = {f"{name}, short": partial(cpu_seconds, partial(run, SHORT)) for name, run in runs.items()}
-    contenders |= {f"{name}, long": partial(cpu_seconds, partial(run, long[name])) for name, run in runs.items()}
-    measured = {name: medians(m)["seconds"] for name, m in interleaved(contenders, repeats).items()}
-    each = {name: 1e3 * (measured[f"{name}, long"] - measured[f"{name}, short"]) / made[name] for name in runs}
+    each = iteration_milliseconds(runs, more, repeats, LEAST_SECONDS)
     n, d, k = size
     flops = n * k * (2 * d * (d + 1) + 4 * d)  # Multiplications and additions of both triangles, nothing else.
     row = {"n": n, "d": d, "k": k, **{f"{name}_ms": each.get(name) for name in CONTENDERS}}
@@ -68,6 +61,23 @@ def _row(size: tuple[int, int, int], targets: tuple[float, float], more: int, re
     row["of_dgemm"] = flops / (each["bayesgmm"] / 1e3) / dgemm_rate()
     row["extra_mb"] = extra_memory(partial(of_bayesgmm, Observations.of(x), start, SHORT))
     return row
+
+
+def iteration_milliseconds(
+    runs: dict[str, Callable[[int], Any]], more: int, repeats: int, least: float
+) -> dict[str, float]:
+    """Return the CPU time of an iteration beyond the first two: medians of runs of all contenders in turn.
+
+    The long run of each has ``more`` further iterations, or as many as take ``least`` seconds, if these are more.
+    """
+    rough = {name: cpu_seconds(partial(run, SHORT)) / SHORT for name, run in runs.items()}
+    long = {name: SHORT + max(more, round(least / seconds)) for name, seconds in rough.items()}
+    # oneDAL stops where an iteration changes nothing, whatever it is asked.
+    made = {name: run(long[name]).iterations - run(SHORT).iterations for name, run in runs.items()}
+    contenders = {f"{name}, short": partial(cpu_seconds, partial(run, SHORT)) for name, run in runs.items()}
+    contenders |= {f"{name}, long": partial(cpu_seconds, partial(run, long[name])) for name, run in runs.items()}
+    measured = {name: medians(m)["seconds"] for name, m in interleaved(contenders, repeats).items()}
+    return {name: 1e3 * (measured[f"{name}, long"] - measured[f"{name}, short"]) / made[name] for name in runs}
 
 
 def dgemm_rate() -> float:
