@@ -1,6 +1,7 @@
 """How loops are compiled, and the numbers that exponentials and logarithms are computed with."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -16,13 +17,17 @@ from numba.core.options import DefaultOptions
 DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
+_LOCK = threading.Lock()
+
+
 def _kept(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
     """Decorate a function under a name in numba's cache that changes with any of the sources."""
-    name = function.__qualname__
-    function.__qualname__ = f"{name}.{DIGEST[:12]}"
-    loop = decorator(function)
-    function.__qualname__ = name
-    return loop
+    with _LOCK:
+        name = function.__qualname__
+        function.__qualname__ = f"{name}.{DIGEST[:12]}"
+        loop = decorator(function)
+        function.__qualname__ = name
+        return loop
 
 
 def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
