@@ -71,7 +71,7 @@ def log_prior(hyperparameters, mean_factors, weights, means, factors):
     return value
 
 
-@inlined_exactly
+@pasted
 def set_mode(hyperparameters, about, counts, first, second, weights, means, covariances):
     """Write the mode of weights, means and covariances given expected statistics.
 
@@ -117,7 +117,7 @@ def is_lost(is_flat, log_constants, factors, weights, covariances):
     return False
 
 
-@inlined_exactly
+@pasted
 def rise_to_come(gain, before):
     """Return Aitken's estimate of what further iterations will add, at least the last gain itself.
 
@@ -129,7 +129,7 @@ def rise_to_come(gain, before):
     return abs(gain)
 
 
-@inlined_exactly
+@pasted
 def take_stock(now, tol, progress):
     """Update ``progress`` (log posterior, last gain, rise to come) and return whether the climb is over."""
     gain = now - progress[0]
@@ -138,7 +138,7 @@ def take_stock(now, tol, progress):
     return tol > 0.0 and progress[2] <= tol * abs(now)
 
 
-@inlined_exactly
+@pasted
 def copy_parameters(weights, means, covariances, into):
     """Copy parameters into three other arrays."""
     for c in range(means.shape[0]):
@@ -149,7 +149,7 @@ def copy_parameters(weights, means, covariances, into):
                 into[2][c, i, j] = covariances[c, i, j]
 
 
-@inlined_exactly
+@pasted
 def set_out(is_flat, weights, means, covariances, sound, constants, factors):
     """Write what the pass reads of the parameters, and note them as ``sound``, unless they have collapsed.
 
@@ -163,7 +163,7 @@ def set_out(is_flat, weights, means, covariances, sound, constants, factors):
     return GOES_ON
 
 
-@inlined_exactly
+@pasted
 def arrive(
     hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
     current, sound, progress, log_posterior, kept, iteration,

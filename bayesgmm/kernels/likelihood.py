@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly
+from bayesgmm.kernels.elementary import compiled_exactly, pasted
 from bayesgmm.kernels.passes import expect_rows, room_for
 
 HALF_LOG_2PI = 0.9189385332046727
 
 
-@compiled_exactly
+@pasted
 def write_constants(log_weights, factor_of, constants):
     """Write ``log(weight) + log|P| - d log(2 pi) / 2`` of every component."""
     d = factor_of.shape[1]
@@ -48,7 +48,7 @@ def expected(x, sample_weight, origin, inverse_unit, log_weights, means, factor_
     return value[0], counts[0], first[0], second[0]
 
 
-@compiled_exactly
+@pasted
 def pull_back(factor, counts, first, second, gradient_means, gradient_factor):
     """Add one component's gradient in its mean and in the lower triangle of its precision factor.
 

@@ -8,12 +8,12 @@ expected complete-data log-likelihood, from the statistics of the same pass.
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly, inlined
+from bayesgmm.kernels.elementary import compiled_exactly, inlined, pasted
 from bayesgmm.kernels.factors import invert_lower
 from bayesgmm.kernels.likelihood import expected, pull_back
 
 
-@compiled_exactly
+@pasted
 def unpack_weights(theta, k, log_weights):
     """Write the log-softmax of the log-ratios, the last of which is 0."""
     largest = 0.0
@@ -27,7 +27,7 @@ def unpack_weights(theta, k, log_weights):
         log_weights[c] = value - largest - np.log(total)
 
 
-@compiled_exactly
+@pasted
 def unpack_blocks(diagonal, lower, root, a, factors):
     """Write ``A`` (b, p, p) and ``P = root A`` from log-diagonals and strict lower triangles."""
     blocks, p = diagonal.shape
@@ -46,7 +46,7 @@ def unpack_blocks(diagonal, lower, root, a, factors):
                 factors[b, i, j] = value
 
 
-@compiled_exactly
+@pasted
 def bartlett(a, diagonal, dof, gradient_a):
     """Return the log density of ``A`` with chi-squared squares on its diagonal; write its gradient.
 
@@ -64,7 +64,7 @@ def bartlett(a, diagonal, dof, gradient_a):
     return value
 
 
-@compiled_exactly
+@pasted
 def separation(factors, diagonal, deviation, lkj, gradient_factors, gradient_a):
     """Return the log density of ``A`` if the deviations are half-normal and the correlations LKJ.
 
@@ -103,7 +103,7 @@ def separation(factors, diagonal, deviation, lkj, gradient_factors, gradient_a):
     return value
 
 
-@compiled_exactly
+@pasted
 def normal_means(means, loc, shrinkage, loc_factor, factor_of, gradient_means, counts, first, second):
     """Return the log prior density of the means, and add it to what the gradient is made from.
 
@@ -134,7 +134,7 @@ def normal_means(means, loc, shrinkage, loc_factor, factor_of, gradient_means, c
     return value
 
 
-@compiled_exactly
+@pasted
 def expand_factors(block_factors, kind, factor_of):
     """Write each component's (k, d, d) precision factor from the distinct blocks; kind as in `KINDS`."""
     k, d = factor_of.shape[0], factor_of.shape[1]
@@ -149,7 +149,7 @@ def expand_factors(block_factors, kind, factor_of):
                     factor_of[c, i, j] = block_factors[c if kind == 0 else 0, i, j]
 
 
-@compiled_exactly
+@pasted
 def collect_factors(gradient_of, kind, gradient_blocks):
     """Add each component's gradient to that of its block: the transpose of `expand_factors`."""
     k, d = gradient_of.shape[0], gradient_of.shape[1]
@@ -233,7 +233,7 @@ def log_posterior(
     )
 
 
-@compiled_exactly
+@pasted
 def chain_to_theta(gradient_blocks, root, a, gradient_a, gradient, at_diagonal, at_lower):
     """Write the gradient in log-diagonals and lower triangles: ``root' G`` plus that of ``A``'s own density."""
     blocks, p = root.shape[0], root.shape[1]
