@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numba
 import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
@@ -68,8 +69,8 @@ class NUTS:
     form : {"compact", "transparent"}
         The posterior over one whitened vector, or the model of `build_pymc_model`.
     cores : int, optional
-        Chains sampled at a time: where not given, as many as there are processors (one, if PyMC samples few rows).
-        The draws do not depend on it.
+        Chains sampled at a time: where not given, as many as numba takes threads (one, if PyMC samples few rows). The
+        draws do not depend on it.
 
     checkpoint : path, optional
         A file in which every finished chain is kept; chains are then sampled each with a seed of its own. The same fit
@@ -147,7 +148,7 @@ class NUTS:
             return min(self.cores, self.chains)
         work = len(data) * data.n_features**2 * len(prior.concentration)
         is_serial = self.sampler == "pymc" and work < SERIAL_WORK
-        return 1 if is_serial else min(self.chains, os.cpu_count() or 1)
+        return 1 if is_serial else min(self.chains, numba.get_num_threads())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +208,7 @@ def _chains(tree: Any, names: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
     """Return what was drawn in each chain, without the draws that an interrupted sampler left out."""
     values = {name: tree["posterior"][name].values for name in names} | kept_stats(tree)
     first = values[names[0]]
-    drawn = np.isfinite(first.reshape(*first.shape[:2], -1)).all(axis=-1).sum(axis=1)
+    drawn = np.isfinite(first).all(axis=tuple(range(2, first.ndim))).sum(axis=1)
     return [{name: array[c, : drawn[c]] for name, array in values.items()} for c in range(len(drawn))]
 
 

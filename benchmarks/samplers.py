@@ -37,7 +37,8 @@ SHORTER = {
 LEFT_OUT = {
     ("overlapping 100,000 x 2, K = 3", "JAGS"): "its compilation grows faster than the square of the rows",
 }
-#: Sampled means of the log-likelihood may be so many standard errors apart, of contenders that have converged.
+#: Sampled means of the log-likelihood may be so many standard errors apart, of contenders whose R-hat is no larger
+#: (of a single chain there is none).
 SAME, CONVERGED = 6.0, 1.1
 
 
@@ -131,7 +132,6 @@ def _shortened(name: str, tasks: dict[str, Task]) -> list[str]:
 
 def agreement(name: str, measured: dict[str, list[dict[str, float]]]) -> str:
     """Say how far the mean log-likelihoods of any two contenders are apart, loudly where too far."""
-    # Of a single chain there is no R-hat.
     settled = {form: fits for form, fits in measured.items() if not medians(fits)["r_hat"] > CONVERGED}
     if len(settled) < 2:
         return f"{name}: mean log-likelihoods are not compared, for no two contenders have converged"
@@ -144,7 +144,11 @@ def agreement(name: str, measured: dict[str, list[dict[str, float]]]) -> str:
     found = f"{a} {means[a]:.3f} +- {errors[a]:.3f}, {b} {means[b]:.3f} +- {errors[b]:.3f}: {most:.1f} standard errors"
     if not most <= SAME:
         return f"DISAGREEMENT: {name}: mean log-likelihoods are of different posteriors: {found}"
-    without = f" (without {', '.join(set(measured) - set(settled))}: R-hat)" if len(settled) < len(measured) else ""
+    without = (
+        f" (without {', '.join(form for form in measured if form not in settled)}: R-hat)"
+        if len(settled) < len(measured)
+        else ""
+    )
     return f"{name}: mean log-likelihoods agree{without}; furthest apart are {found}"
 
 

@@ -35,11 +35,15 @@ def test_the_sampler_that_calls_no_python_draws_the_same_bits(monkeypatch, faith
     """Where it turns back as well: of four components some transitions diverge."""
     data = bg.Observations.of(faithful).standardised()
     prior = bg.ConjugatePrior.from_data(faithful, 4).in_units(data.origin, data.unit)
-    runs = []
-    for route in (nuts._in_c, nuts._in_python):
-        monkeypatch.setattr("bayesgmm.nuts._in_c", route)
-        engine = bg.NUTS(**QUICK, target_accept=0.5)
-        runs.append(engine.run(data, prior, None, np.random.default_rng(1)))
+
+    def run():
+        return bg.NUTS(**QUICK, target_accept=0.5).run(data, prior, None, np.random.default_rng(1))
+
+    with monkeypatch.context() as patched:
+        patched.delattr(nuts, "_in_python")
+        runs = [run()]
+    monkeypatch.setattr(nuts, "_in_c", nuts._in_python)
+    runs.append(run())
     one, other = ({"means": run.parameters.means, **run.sample_stats} for run in runs)
     assert {"diverging", "n_steps", "energy"} < set(one)
     assert all(np.array_equal(one[name], other[name]) for name in one)

@@ -35,9 +35,11 @@ def part(given, n):
 @called_from_c(types.int64, types.uint64, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def log_posterior_in_c(size, eta, gradient, value, given):
     """Write value and gradient at ``eta``; return 0 where all are finite."""
+    value[0] = np.nan  # numba returns 0 after an exception, too.
     origin, concentration, kind = part(given, 4), part(given, 7), int(part(given, 6)[0])
     p, d, k = int(size), origin.size, concentration.size
     of_block = 1 if kind >= 2 else d
+    # In the order, and with the shapes, of what `log_posterior` takes after the vector.
     arguments = (
         part(given, 2).reshape((-1, d)),
         part(given, 3),

@@ -25,9 +25,10 @@ def _kept(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
     with _LOCK:
         name = function.__qualname__
         function.__qualname__ = f"{name}.{DIGEST[:12]}"
-        loop = decorator(function)
-        function.__qualname__ = name
-        return loop
+        try:
+            return decorator(function)
+        finally:
+            function.__qualname__ = name
 
 
 def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -54,7 +55,7 @@ inlined = _cached(**SUMS, **UNCOUNTED, forceinline=True)
 #: Compensated arithmetic must be left in the order in which it is written.
 compiled_exactly = _cached(**COUNTED)
 inlined_exactly = _cached(**UNCOUNTED, forceinline=True)
-#: Of what stands for its own text in any of these.
+#: Of what any of these calls as if its text stood there: it is compiled once less, and counts as its caller does.
 pasted = _cached(inline="always")
 
 #: Below every log density of a row that a double can hold.
