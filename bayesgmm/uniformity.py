@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.stats import binom
 
 #: Uniform samples from which the distribution of the smallest tail probability is read.
 SIMULATIONS = 20_000
@@ -43,7 +43,8 @@ class RankTest:
         smallest = smallest_tail(counts[None], number, draws)[0]
         inside = np.quantile(simulated, 1 - prob)
         shares = (np.arange(draws) + 1) / (draws + 1)
-        band = binom.ppf(inside / 2, number, shares), binom.ppf(1 - inside / 2, number, shares)
+        quantile = scipy.stats.binom.ppf  # SciPy imports its distributions when they are first asked for.
+        band = quantile(inside / 2, number, shares), quantile(1 - inside / 2, number, shares)
         return cls(counts / number, band[0] / number, band[1] / number, float((simulated <= smallest).mean()))
 
     @property
@@ -55,7 +56,7 @@ class RankTest:
 def smallest_tail(counts: Int[np.ndarray, "sample draws"], number: int, draws: int) -> Float[np.ndarray, " sample"]:
     """Return the smallest two-sided tail probability of the numbers of ranks up to each value."""
     shares = (np.arange(draws) + 1) / (draws + 1)
-    below = binom.cdf(np.arange(-1, number + 1)[:, None], number, shares)
+    below = scipy.stats.binom.cdf(np.arange(-1, number + 1)[:, None], number, shares)
     column = np.arange(draws)
     lower, upper = below[counts + 1, column], 1 - below[counts, column]
     return 2 * np.minimum(lower, upper).min(axis=1)
