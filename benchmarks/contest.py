@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,6 +90,11 @@ def overlapping(n: int) -> np.ndarray:
     rng = np.random.default_rng(2)
     means = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
     return means[rng.choice(3, n, p=[0.5, 0.3, 0.2])] + rng.normal(size=(n, 2))
+
+
+def one_fit(sample: Callable[[Task, int], Sampled], task: Task, seeds: Iterator[int]) -> dict[str, float]:
+    """Sample a task by the next seed, and score it."""
+    return scored(task, sample(task, next(seeds)))
 
 
 def scored(task: Task, sampled: Sampled) -> dict[str, float]:

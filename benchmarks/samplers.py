@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 import bayesgmm as bg
 from benchmarks import jags_model, numpyro_model
 from benchmarks.clock import interleaved, medians
-from benchmarks.contest import Sampled, Task, overlapping, scored
+from benchmarks.contest import Sampled, Task, one_fit, overlapping
 from benchmarks.em_iteration import problem
 from benchmarks.nuts import timed, with_plain_model
 from benchmarks.report import Table, installed
@@ -56,7 +56,7 @@ def table(quick: bool) -> Table:
         left_out = [f"{name}: {form} is left out: {LEFT_OUT[name, form]}" for form in contenders if form not in tasks]
         notes += [*_shortened(name, tasks), *left_out, agreement(name, measured)]
     chains, draws = _size("", "", quick)
-    notes.append(f"{draws // 2} draws go before, to tune; of bayesgmm's NUTS 200")
+    notes.append(f"{draws // 2} draws go before, to tune; of bayesgmm's NUTS {bg.NUTS().tune}")
     title = f"{chains} chains x {draws} draws: CPU seconds, and smallest bulk ESS per second of sampling"
     return Table("samplers", title, rows, notes)
 
@@ -94,15 +94,12 @@ def _measured(
     for form in ("bayesgmm, Gibbs", "bayesgmm, NUTS"):
         contenders[form](tasks[form].sized(1, 40), 0)
 
-    def one_fit(form: str, seeds: Iterator[int]) -> dict[str, float]:
-        return scored(tasks[form], contenders[form](tasks[form], next(seeds)))
-
-    seeds = {form: iter(range(1, repeats + 1)) for form in tasks}
-    return interleaved({form: partial(one_fit, form, seeds[form]) for form in tasks}, repeats)
+    fits = {form: partial(one_fit, contenders[form], task, count(1)) for form, task in tasks.items()}
+    return interleaved(fits, repeats)
 
 
 def _rows(name: str, tasks: dict[str, Task], measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return medians over all fits; ``behind`` is how many times as much the better of bayesgmm's two gives."""
+    """Return medians over all fits; the last column is how many times as much the better of bayesgmm's two gives."""
     numbers = {form: medians(fits) for form, fits in measured.items()}
     best = max(numbers[form]["ess_per_s"] for form in ("bayesgmm, Gibbs", "bayesgmm, NUTS"))
     return [
@@ -144,11 +141,8 @@ def agreement(name: str, measured: dict[str, list[dict[str, float]]]) -> str:
     found = f"{a} {means[a]:.3f} +- {errors[a]:.3f}, {b} {means[b]:.3f} +- {errors[b]:.3f}: {most:.1f} standard errors"
     if not most <= SAME:
         return f"DISAGREEMENT: {name}: mean log-likelihoods are of different posteriors: {found}"
-    without = (
-        f" (without {', '.join(form for form in measured if form not in settled)}: R-hat)"
-        if len(settled) < len(measured)
-        else ""
-    )
+    left_out = [form for form in measured if form not in settled]
+    without = f" (without {', '.join(left_out)}: R-hat)" if left_out else ""
     return f"{name}: mean log-likelihoods agree{without}; furthest apart are {found}"
 
 

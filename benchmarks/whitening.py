@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any
 
 import bayesgmm as bg
 from benchmarks.clock import interleaved, medians
-from benchmarks.contest import Sampled, Task, overlapping, scored
+from benchmarks.contest import Sampled, Task, one_fit, overlapping
 from benchmarks.em_iteration import problem
 from benchmarks.report import Table, installed
 from benchmarks.samplers import by_nutpie, of_gibbs, of_nuts, of_pymc
@@ -43,7 +43,7 @@ def table(quick: bool) -> Table:
             warnings.simplefilter("ignore")
             for sample in (of_nuts, of_gibbs):
                 sample(task.sized(1, 40), 0)  # Imports and caches are not part of a fit.
-            contenders = {form: partial(_one_fit, sample, tasks[form], count(1)) for form, sample in forms.items()}
+            contenders = {form: partial(one_fit, sample, tasks[form], count(1)) for form, sample in forms.items()}
             fits = interleaved(contenders, 1)
             del contenders["pm.Mixture"]  # It takes minutes, and is no close rival.
             more = interleaved(contenders, 0 if quick else REPEATS - 1)
@@ -59,12 +59,8 @@ def table(quick: bool) -> Table:
             }
             for form, found in measured.items()
         ]
-    title = "CPU seconds, and smallest bulk ESS per second of sampling, half as many to tune (NUTS: 200)"
+    title = f"CPU seconds, and smallest bulk ESS per second of sampling, half as many to tune (NUTS: {bg.NUTS().tune})"
     return Table("whitening", title, rows)
-
-
-def _one_fit(sample: Callable[[Task, int], Sampled], task: Task, seeds: Iterator[int]) -> dict[str, float]:
-    return scored(task, sample(task, next(seeds)))
 
 
 def of_transparent(task: Task, seed: int) -> Sampled:

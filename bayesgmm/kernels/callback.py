@@ -12,17 +12,15 @@ from numba.np.numpy_support import carray
 from bayesgmm.kernels.elementary import called_from_c, pasted
 from bayesgmm.kernels.posterior import whitened_log_posterior
 
-#: centre, spread, and the arguments of `posterior.log_posterior` after the vector.
-PARTS = 15
 NUMBERS = types.CPointer(types.double)
 #: What a sampler takes for a point that it cannot go to.
 NO_DENSITY = 1
 
 
 def laid_out(centre: np.ndarray, spread: np.ndarray, arguments: tuple[Any, ...]) -> np.ndarray:
-    """Return what `log_posterior_in_c` reads."""
+    """Return what `log_posterior_in_c` reads; ``arguments`` are those of `log_posterior` after the vector."""
     parts = [np.ravel(part) for part in (centre, spread, *arguments)]
-    bounds = np.cumsum([PARTS + 1, *(part.size for part in parts)])
+    bounds = np.cumsum([len(parts) + 1, *(part.size for part in parts)])
     return np.concatenate([bounds, *parts], dtype=float)
 
 

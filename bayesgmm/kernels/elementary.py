@@ -15,8 +15,6 @@ from numba.core.options import DefaultOptions
 #: Of the sources of all compiled loops: what numba keeps on disk of one holds those that it calls as well, but is taken
 #: to be good as long as its own file is the same.
 DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-
-
 _LOCK = threading.Lock()
 
 
