@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from functools import partial
+from itertools import compress
 from typing import Any, Literal
 
 import numba
@@ -16,7 +16,7 @@ from bayesgmm import estep
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.kernels.climb import COLLAPSED, CONVERGED, GOES_ON, arrive_each, climb_each, log_prior, set_out_each
-from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
 from bayesgmm.threads import SERIAL_WORK, mapped, worth
@@ -26,7 +26,11 @@ STRETCH = 256
 #: Numbers of traces that are written at a time: 8 MB.
 MOST_KEPT = 1_000_000
 #: Progress before the first evaluation.
-NOWHERE = np.array([-np.inf, np.nan, np.inf])
+NOWHERE = np.array([-np.inf, np.nan, np.inf, 0.0])
+#: Of a prior whose means have no covariance of their own.
+NONE = np.empty((0, 0, 0))
+#: Names of what is traced.
+PARAMETERS = "weights", "means", "covariances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,48 +52,23 @@ class Stopping:
     trace: Literal["objective", "parameters"] = "objective"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Climbs:
-    """Where each start ended, and the way there.
-
-    Attributes
-    ----------
-    parameters : MixtureParameters
-        Grid (start,).
-    log_posterior, remaining : array (start,)
-        At the end, and the rise estimated to be still to come; nats.
-    converged, collapsed : bool array (start,)
-        Whether it met the tolerance; whether a component lost its width.
-    iterations : int array (start,)
-        Updates made.
-    traces : list of dict
-        What is kept of each start, by iteration.
-    """
-
-    parameters: MixtureParameters
-    log_posterior: Float[np.ndarray, " start"]
-    remaining: Float[np.ndarray, " start"]
-    converged: np.ndarray
-    collapsed: np.ndarray
-    iterations: np.ndarray
-    traces: list[dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Climbers:
-    """Starts under way.
+    """Starts on their way: where each stands or ended, and how it came there.
 
     Attributes
     ----------
     current, sound : tuple of array
         Weights (start, k), means (start, k, d) and covariances (start, k, d, d): to be evaluated next, and evaluated
         last.
-    progress : array (start, 3)
-        Log posterior up to a constant, its last gain, and the rise estimated to be still to come.
+    progress : array (start, 4)
+        Log posterior up to a constant, its last gain, the rise estimated to be still to come, and that constant, which
+        is known at the end; nats.
     ends, evaluations : int array (start,)
         How each climb ended, or that it goes on; how often its log posterior was computed.
-    traces : list of list of tuple of array
-        Of each start the log posterior, and parameters if asked for, in stretches of iterations.
+    stretches : list of tuple
+        First start and evaluation that a part of the traces is of, and the part, (start, evaluation, number): log
+        posterior up to a constant and, if they are traced, parameters. What a start did not make of it means nothing.
     """
 
     current: tuple[np.ndarray, ...]
@@ -97,20 +76,48 @@ class Climbers:
     progress: np.ndarray
     ends: np.ndarray
     evaluations: np.ndarray
-    traces: list[list[tuple[np.ndarray, ...]]]
+    stretches: list[tuple[int, int, np.ndarray]]
 
     @classmethod
-    def at(cls, first: MixtureParameters) -> Climbers:
+    def at(cls, first: MixtureParameters) -> Climbs:
         """Stand at a grid (start,) of starting values."""
-        current, sound = (tuple([array.copy() for array in first.arrays]) for _ in range(2))
-        number = len(current[0])
-        ends, evaluations = np.full(number, GOES_ON), np.zeros(number, int)
-        return cls(current, sound, NOWHERE[None].repeat(number, axis=0), ends, evaluations, [[] for _ in range(number)])
+        weights, means, covariances = first.weights, first.means, first.covariances
+        current = weights.copy(), means.copy(), covariances.copy()
+        sound = weights.copy(), means.copy(), covariances.copy()
+        number = len(weights)
+        progress, ends, evaluations = np.empty((number, 4)), np.zeros(number, int), np.zeros(number, int)
+        progress[:] = NOWHERE
+        return cls(current, sound, progress, ends, evaluations, [])
 
     @property
-    def are_sound(self) -> np.ndarray:
-        """Whether any parameters on the way had a log posterior."""
-        return np.isfinite(self.progress[:, 0])
+    def parameters(self) -> MixtureParameters:
+        """Where each start ended: grid (start,)."""
+        return MixtureParameters(*self.sound)
+
+    @property
+    def log_posterior(self) -> Float[np.ndarray, " start"]:
+        """Of those; nats."""
+        return self.progress[:, 0] + self.progress[:, 3]
+
+    @property
+    def remaining(self) -> Float[np.ndarray, " start"]:
+        """The rise estimated to be still to come; nats."""
+        return self.progress[:, 2]
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether each met the tolerance."""
+        return self.ends == CONVERGED
+
+    @property
+    def collapsed(self) -> np.ndarray:
+        """Whether a component lost its width."""
+        return self.ends == COLLAPSED
+
+    @property
+    def iterations(self) -> np.ndarray:
+        """Updates made of each."""
+        return np.maximum(self.evaluations - 1, 0)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -120,18 +127,35 @@ class Climbers:
             each |= {f"{group}{i}": array for i, array in enumerate(held)}
         return each
 
-    def note(self, which: np.ndarray, made: np.ndarray, parts: Sequence[np.ndarray]) -> None:
-        """Keep the log posterior and, if asked for, the parameters of the iterations that some starts have made."""
-        for row, (at, number) in enumerate(zip(which.tolist(), made.tolist(), strict=True)):
-            self.traces[at].append(tuple([array[row, :number].copy() for array in parts]))
+    def numbers(self, at: int) -> Float[np.ndarray, "evaluation number"]:
+        """Return what is kept of each evaluation of a start, the log posterior up to a constant first."""
+        made = self.evaluations[at]
+        parts = (
+            part[at - begin, : max(0, made - done)]
+            for begin, done, part in self.stretches
+            if begin <= at < begin + len(part)
+        )
+        return np.concatenate([*parts] or [np.empty((0, 1 + sum(array[0].size for array in self.current)))])
 
-    def trace(self, at: int) -> tuple[np.ndarray, ...]:
-        """Return what is kept of a start: log posterior and parameters, of all iterations or, not asked for, none."""
-        parts = self.traces[at]
-        if len(parts) == 1:
-            return parts[0]
-        nothing = np.empty(0), *(np.empty((0, *array.shape[1:])) for array in self.current)
-        return tuple(np.concatenate(arrays) for arrays in zip(nothing, *parts, strict=True))
+    def trace(self, at: int) -> dict[str, np.ndarray]:
+        """Return the log posterior at every iteration of a start and, if they are traced, the parameters, by name."""
+        numbers = self.numbers(at)
+        found = {"log_posterior": numbers[:, 0] + self.progress[at, 3]}
+        shapes, used = {name: array.shape[1:] for name, array in zip(PARAMETERS, self.current, strict=True)}, 1
+        for name, shape in shapes.items() if numbers.shape[1] > 1 else ():
+            size = math.prod(shape)
+            found[name] = numbers[:, used : used + size].reshape(-1, *shape)
+            used += size
+        return found
+
+    def taken_on(self, at: int, further: Climbs) -> None:
+        """Let a start go on as the only one of other climbs did, that set out from where it had come."""
+        for whole, part in zip(self.sound, further.sound, strict=True):
+            whole[at] = part[0]
+        self.progress[at] = further.progress[0]
+        # The first state of the second climb is the last of the first.
+        self.stretches.append((at, int(self.evaluations[at]), further.numbers(0)[None, 1:]))
+        self.evaluations[at] += further.evaluations[0] - 1
 
 
 def climb(
@@ -148,164 +172,156 @@ def climb(
     ``weights (start, n)``, where given, stand for the row weights: other ones for each start. ``saved`` is the
     section of a checkpoint in which every iteration is kept, and from which the climb goes on.
     """
-    climbers, problem = Climbers.at(first), Problem.of(data, prior, rule)
-    if isinstance(data, Observations) and saved is None and (data.is_one_chunk or _are_few(data)):
-        climb_compiled(climbers, data, problem, weights)
-    else:
-        climb_together(climbers, problem, weights, saved)
-    end, reached = MixtureParameters(*climbers.sound), climbers.progress[:, 0]
-    constant = np.zeros(len(reached))
-    if not problem.is_flat and (sound := climbers.are_sound).any():
-        some = end[sound]
-        constant[sound] = prior.log_density(some) - problem.log_prior(*some.arrays)
-    traces = []
-    for at, amount in enumerate(constant):
-        log_posterior, *kept = climbers.trace(at)
-        traced = zip(("weights", "means", "covariances"), kept, strict=True) if rule.trace == "parameters" else ()
-        traces.append({"log_posterior": log_posterior + amount, **dict(traced)})
-    return Climbs(
-        end,
-        reached + constant,
-        climbers.progress[:, 2],
-        climbers.ends == CONVERGED,
-        climbers.ends == COLLAPSED,
-        np.maximum(climbers.evaluations - 1, 0),
-        traces,
-    )
-
-
-def _are_few(data: Observations) -> bool:
-    """Return whether one thread is all there is, and sums of all chunks can be held."""
-    return len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
+    return Problem.of(data, prior, rule, weights).climbed(first, saved)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """What is climbed, as the compiled steps read it.
+    """What is climbed, as the compiled steps read it: set up once, climbed from any starts.
 
     Attributes
     ----------
-    data : Rows
-        As seen.
-    rule : Stopping
-        When a climb ends.
+    data, prior, rule
+        Rows as seen, and when a climb ends.
+    weights : array (start, n), optional
+        What stands for the row weights.
     hyperparameters : tuple
         Of the prior.
     mean_factors : array (k, d, d)
         Precision factors of the means' prior covariance, where it is semi-conjugate.
     is_flat : bool
         Whether the prior is.
-    kind : {"full", "tied", "diag", "spherical"}
-        Covariance type.
+    seen : tuple of array, optional
+        Of rows in memory: values, weights, origin and inverse units.
+    shape : tuple of int
+        That of the covariances' factors at one parameter value, (1, k, d, d) or (1, k, d).
     """
 
     data: Rows
+    prior: Any
     rule: Stopping
+    weights: Any
     hyperparameters: tuple[Any, ...]
     mean_factors: np.ndarray
     is_flat: bool
-    kind: CovarianceType
+    seen: tuple[np.ndarray, ...] | None
+    shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, data: Rows, prior: Any, rule: Stopping) -> Problem:
+    def of(cls, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Problem:
         """Write out the prior."""
-        none = np.empty((0, 0, 0))
-        factors = none if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
-        arrays = as_arrays(prior), np.ascontiguousarray(factors)
-        return cls(data, rule, *arrays, not prior.is_proper, prior.covariance_type)
+        factors = NONE if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
+        written = as_arrays(prior), np.ascontiguousarray(factors), not prior.is_proper
+        in_memory = isinstance(data, Observations)
+        each = data.weights[None] if weights is None else weights
+        seen = (data.values, each, data.origin, 1 / data.unit) if in_memory else None
+        shape = cov.factors_shape(prior.covariance_type, (1, *prior.loc.shape))
+        return cls(data, prior, rule, weights, *written, seen, shape)
+
+    def climbed(self, first: MixtureParameters, saved: tuple[Checkpoint, str] | None = None) -> Climbs:
+        """Climb from a grid (start,) of starting values until each has converged or collapsed: see `climb`."""
+        climbs = Climbs.at(first)
+        if self.seen is not None and saved is None and (self.data.is_one_chunk or _are_few(self.data)):
+            climb_compiled(climbs, self, *self.seen)
+        else:
+            climb_together(climbs, self, saved)
+        if not self.is_flat and (sound := np.isfinite(climbs.progress[:, 0])).any():
+            some = climbs.parameters[sound]
+            climbs.progress[sound, 3] = self.prior.log_density(some) - self.log_prior(*some.arrays)
+        return climbs
 
     def log_prior(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Float[np.ndarray, " start"]:
         """Return the log prior density, up to a constant, of parameters on a grid (start,)."""
-        factors = estep.whiten_each((weights, means, covariances), self.kind).factors
+        factors = estep.whiten_each((weights, means, covariances), self.prior.covariance_type).factors
         prior = self.hyperparameters, self.mean_factors
         return np.array([log_prior(*prior, *one) for one in zip(weights, means, factors, strict=True)])
 
-    def room(self, starts: int, k: int, d: int, iterations: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """Return room for the log posterior and, if they are traced, the parameters of so many iterations."""
-        traced = starts, iterations if self.rule.trace == "parameters" else 0
-        kept = np.empty((*traced, k)), np.empty((*traced, k, d)), np.empty((*traced, k, d, d))
-        return np.empty((starts, iterations)), kept
+    def numbers(self, climbs: Climbs) -> int:
+        """Return how many numbers are kept of each evaluation."""
+        return 1 if self.rule.trace == "objective" else 1 + sum(array[0].size for array in climbs.current)
 
 
-def climb_compiled(climbers: Climbers, data: Observations, problem: Problem, weights: Any) -> None:
-    """Climb from each start by itself, as many at a time as there are threads."""
-    seen = data.values, data.weights[None] if weights is None else weights, data.origin, 1 / data.unit
-    under_way, most, done = np.arange(len(climbers.ends)), problem.rule.max_iter + 1, 0
-    kept = 1 if problem.rule.trace == "objective" else 1 + sum(array[0].size for array in climbers.current)
-    while len(under_way) and done < most:
-        stretch = partial(_climb_on, climbers, problem, seen, done)
-        work = data.values.size * climbers.current[0][0].size * len(under_way)
-        # A call cannot be interrupted, so that those that take long are of one start each.
-        at_once = max(1, MOST_KEPT // (STRETCH * kept)) if work < SERIAL_WORK else 1
-        parts = [under_way[first : first + at_once] for first in range(0, len(under_way), at_once)]
-        mapped(stretch, parts, worth(work, most=len(parts)))
+def _are_few(data: Rows) -> bool:
+    """Return whether one thread is all there is, and sums of all chunks can be held."""
+    return len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
+
+
+def climb_compiled(climbs: Climbs, problem: Problem, x: np.ndarray, *seen: np.ndarray) -> None:
+    """Climb from each start by itself over rows in memory, as many at a time as there are threads."""
+    number, rule, kept = len(climbs.ends), problem.rule, problem.numbers(climbs)
+    work, done, most = x.size * climbs.current[0].size, 0, rule.max_iter + 1
+    # A call cannot be interrupted, so that those that take long are of one start each.
+    at_once = min(number, max(1, MOST_KEPT // (STRETCH * kept))) if work < SERIAL_WORK else 1
+
+    def stretch(begin: int) -> int:
+        """Take starts that have made ``done`` evaluations on by a stretch of them; return how many go on."""
+        room = min(STRETCH, most - done)
+        traces = np.empty((min(at_once, number - begin), room, kept))
+        under_way = climb_each(
+            x, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS,
+            done + room == most, rule.tol, begin, climbs.current, climbs.sound, climbs.progress, climbs.ends,
+            climbs.evaluations, traces, problem.shape,
+        )  # fmt: skip
+        if kept > 1:  # Room for parameters is large, and most starts need little of it.
+            made = climbs.evaluations[begin : begin + len(traces)].max() - done
+            traces = traces[:, : max(0, made)].copy()
+        climbs.stretches.append((begin, done, traces))
+        return under_way
+
+    parts = range(0, number, at_once)
+    while parts and done < most:
+        parts = list(compress(parts, mapped(stretch, parts, worth(work, most=len(parts)))))
         done += STRETCH
-        under_way = under_way[climbers.ends[under_way] == GOES_ON]
 
 
-def _climb_on(climbers: Climbers, problem: Problem, seen: tuple[Any, ...], done: int, which: np.ndarray) -> None:
-    """Take starts that have made ``done`` evaluations on by a stretch of them."""
-    (_, k, d), most = climbers.current[1].shape, problem.rule.max_iter + 1
-    room = min(STRETCH, most - done)
-    log_posterior, kept = problem.room(len(which), k, d, room)
-    climb_each(
-        *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS, done + room == most,
-        problem.rule.tol, which, climbers.current, climbers.sound, climbers.progress, log_posterior, kept,
-        climbers.ends, climbers.evaluations, cov.factors_shape(problem.kind, (1, k, d)),
-    )  # fmt: skip
-    climbers.note(which, climbers.evaluations[which] - done, (log_posterior, *kept))
-
-
-def climb_together(
-    climbers: Climbers, problem: Problem, weights: Any, saved: tuple[Checkpoint, str] | None = None
-) -> None:
+def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, str] | None = None) -> None:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
-    rule, (_, k, d) = problem.rule, climbers.current[1].shape
-    active, first = np.arange(len(climbers.ends)), 0
+    rule, (number, k, d), kind = problem.rule, climbs.current[1].shape, problem.prior.covariance_type
+    active, first, weights = np.arange(number), 0, problem.weights
+    kept = problem.numbers(climbs)
+    room = min(max(1, MOST_KEPT // (number * kept)), STRETCH, rule.max_iter + 1)
     if saved is not None:
-        first, active = _resumed(climbers, *saved)
+        first, active = _resumed(climbs, *saved)
     for iteration in range(first, rule.max_iter + 1):
-        constants, factors = np.empty((len(active), k)), np.empty(cov.factors_shape(problem.kind, (len(active), k, d)))
-        set_out_each(active, problem.is_flat, climbers.current, climbers.sound, constants, factors, climbers.ends)
-        sound = climbers.ends[active] == GOES_ON
+        constants, factors = np.empty((len(active), k)), np.zeros(cov.factors_shape(kind, (len(active), k, d)))
+        set_out_each(active, problem.is_flat, climbs.current, climbs.sound, constants, factors, climbs.ends)
+        sound = climbs.ends[active] == GOES_ON
         active, constants, factors = active[sound], constants[sound], factors[sound]
         if not len(active):
             break
-        white = estep.Whitened(constants, climbers.sound[1][active], factors)
+        white = estep.Whitened(constants, climbs.sound[1][active], factors)
         expected = estep.sums_expected(white, problem.data, None if weights is None else weights[active])
-        log_posterior, kept = problem.room(len(active), k, d, 1)
+        if (iteration - first) % room == 0:
+            climbs.stretches.append((0, iteration, np.zeros((number, room, kept))))
+        _, begun, traces = climbs.stretches[-1]
         is_last, stats = iteration == rule.max_iter, expected.stats
         arrive_each(
             active, problem.hyperparameters, problem.mean_factors, rule.tol, is_last, expected.log_likelihood,
-            stats.counts, stats.first, stats.second, factors, climbers.current, climbers.sound, climbers.progress,
-            log_posterior, kept, climbers.ends, climbers.evaluations,
+            stats.counts, stats.first, stats.second, factors, climbs.current, climbs.sound, climbs.progress,
+            climbs.ends, climbs.evaluations, traces, iteration - begun,
         )  # fmt: skip
-        climbers.note(active, np.ones(len(active), int), (log_posterior, *kept))
-        active = active[(climbers.ends[active] == GOES_ON) & (not is_last)]
+        active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
-            _save(climbers, active, iteration + 1, saved)
+            _save(climbs, active, iteration + 1, saved)
 
 
-def _save(climbers: Climbers, active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]) -> None:
+def _save(climbs: Climbs, active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]) -> None:
     """Keep where every start stands."""
     checkpoint, name = saved
     if len(active) and not checkpoint.is_due:
         return
-    arrays: dict[str, Any] = {"iteration": iteration, "active": active}
+    traces = np.concatenate([part for _, _, part in climbs.stretches], axis=1)[:, :iteration]
     # The checkpoint keeps what it is given, and writes it again with every other section.
-    arrays |= {key: array.copy() for key, array in climbers.arrays.items()}
-    for at in range(len(climbers.ends)):
-        arrays |= {f"trace{at}_{i}": array for i, array in enumerate(climbers.trace(at))}
-    checkpoint.put(name, arrays)
+    arrays = {key: array.copy() for key, array in climbs.arrays.items()}
+    checkpoint.put(name, {"iteration": iteration, "active": active, "traces": traces, **arrays})
 
 
-def _resumed(climbers: Climbers, saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
+def _resumed(climbs: Climbs, saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
     """Put every start where it was saved; return the iteration that follows, and who is under way."""
     arrays = saved.get(name)
     if arrays is None:
-        return 0, np.arange(len(climbers.ends))
-    for key, array in climbers.arrays.items():
+        return 0, np.arange(len(climbs.ends))
+    for key, array in climbs.arrays.items():
         array[:] = arrays[key]
-    for at, parts in enumerate(climbers.traces):
-        parts.append(tuple(arrays[f"trace{at}_{i}"] for i in range(4)))
+    climbs.stretches.append((0, 0, arrays["traces"]))
     return int(arrays["iteration"]), arrays["active"]

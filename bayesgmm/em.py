@@ -133,16 +133,17 @@ class EM:
         settled = bool(climbs.converged[best])
         unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
         approximation = self._approximation(optima, data, prior, rng)
+        trace = climbs.trace(best)
         drawn, log_posterior = approximation.parameters.reshaped((1, -1)), approximation.log_posterior[None]
         return Draws(
             drawn,
             log_posterior,
             log_posterior - prior.log_density(drawn),
             optima,
-            trace=climbs.traces[best],
+            trace=trace,
             converged=settled,
             kind=approximation.kind,
-            facts={**approximation.facts, **unsettled, **missing_information(climbs.traces[best]["log_posterior"])},
+            facts={**approximation.facts, **unsettled, **missing_information(trace["log_posterior"])},
         )
 
     def _approximation(self, optima: Optima, data: Rows, prior: Prior, rng: np.random.Generator) -> Approximation:
@@ -237,13 +238,7 @@ def polished(
     """Return the climbs with the best one taken on, so that it is no longer told which start led to it."""
     finer = replace(rule, tol=rule.tol * POLISH, max_iter=min(rule.max_iter, POLISH_ITERATIONS))
     last = climb(climbs.parameters[np.array([best])], data, prior, finer, saved=saved and (saved, "polish"))
-    for whole, part in zip(climbs.parameters.arrays, last.parameters.arrays, strict=True):
-        whole[best] = part[0]
-    climbs.log_posterior[best] = last.log_posterior[0]
-    climbs.iterations[best] += last.iterations[0]
-    # The first state of the second climb is the last of the first.
-    for name, values in last.traces[0].items():
-        climbs.traces[best][name] = np.concatenate([climbs.traces[best][name], values[1:]])
+    climbs.taken_on(best, last)
     return climbs
 
 
@@ -287,16 +282,16 @@ def distinct(
 def _grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"]) -> dict[int, float]:
     """Return the first of the starts that led to each optimum, in their order, and the hits of all that did."""
     found: dict[int, float] = {}
+    height, parameters = climbs.log_posterior, climbs.parameters
     for start in map(int, starts):
-        first = next((other for other in found if _same(climbs, start, other)), start)
+        as_high = (other for other in found if abs(height[start] - height[other]) <= SAME_OBJECTIVE)
+        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
         found[first] = found.get(first, 0.0) + float(hits[start])
     return found
 
 
-def _same(climbs: Climbs, one: int, other: int) -> bool:
-    if abs(climbs.log_posterior[one] - climbs.log_posterior[other]) > SAME_OBJECTIVE:
-        return False
-    a, b = (_rows(climbs.parameters[i]) for i in (one, other))
+def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+    a, b = _rows(one), _rows(other)
     apart = np.abs(a[:, None] - b[None]).max(axis=-1)
     return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)
 

@@ -209,7 +209,7 @@ def test_a_start_that_is_lost_at_once_is_kept_with_the_others(chunked, tmp_path,
             saved.sections = module._read(saved.path)[1]
         climbs = climb(first, data, prior, bg.EM(max_iter=5).stopping, saved=(saved, "climb"))
         assert climbs.collapsed.tolist() == [True, False]
-        assert len(climbs.traces[0]["log_posterior"]) == 0
+        assert len(climbs.trace(0)["log_posterior"]) == 0
         assert np.isfinite(climbs.log_posterior[1])
     with pytest.raises(bg.DegenerateComponentError):
         bg.fit(np.arange(200.0), bg.MixtureModel(2, prior="flat"), start=first[0], engine=bg.EM(), seed=1)

@@ -108,7 +108,7 @@ def test_log_posterior_never_falls(prior, kind):
         first = candidates(data, bound, "random", 12, rng)
         climbs = climb(first, data, bound, bg.EM(max_iter=60).stopping)
         for start in np.flatnonzero(~climbs.collapsed):
-            path = climbs.traces[start]["log_posterior"]
+            path = climbs.trace(start)["log_posterior"]
             worst = min(worst, float((np.diff(path) / np.abs(path[1:])).min(initial=0.0)))
     assert worst > -1e-10
 
@@ -246,12 +246,12 @@ def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies, monkey
     starts = candidates(Observations.of(galaxies), prior, "k-means++", 3, np.random.default_rng(0))
     together = climb(starts, Observations.of(galaxies), prior, rule)
     alone = climb(starts[np.array([1])], Observations.of(galaxies), prior, rule)
-    trace = together.traces[1]
+    trace = together.trace(1)
     assert together.iterations.tolist() == [rule.max_iter] * 3
     assert (np.diff(trace["log_posterior"]) > -1e-10 * np.abs(trace["log_posterior"][1:])).all()
     for name, values in trace.items():
         assert len(values) == rule.max_iter + 1
-        assert (values == alone.traces[0][name]).all()
+        assert (values == alone.trace(0)[name]).all()
     assert (trace["means"][-1] == together.parameters.means[1]).all()
     with monkeypatch.context() as patch:
         patch.setattr(module, "MOST_KEPT", 1)
@@ -276,19 +276,17 @@ def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(
     starts = candidates(data, prior, "k-means++", 4, rng)
     starts.covariances[2] = np.nan
     weights = rng.exponential(size=(4, n)) if own else None
-    problem, found = module.Problem.of(data, prior, Stopping(max_iter, tol, trace="parameters")), []
-    for climbing in (module.climb_compiled, module.climb_together):
-        climbers = module.Climbers.at(starts)
-        climbing(climbers, *([data, problem] if climbing is module.climb_compiled else [problem]), weights)
-        found.append(climbers)
-    one, other = found
+    problem = module.Problem.of(data, prior, Stopping(max_iter, tol, trace="parameters"), weights)
+    one, other = module.Climbs.at(starts), module.Climbs.at(starts)
+    module.climb_compiled(one, problem, *problem.seen)
+    module.climb_together(other, problem)
     assert one.ends[2] == module.COLLAPSED
     assert one.evaluations[2] == 0
     for key, array in one.arrays.items():
         assert np.array_equal(array, other.arrays[key], equal_nan=True), key
     for at in range(4):
-        for array, its_twin in zip(one.trace(at), other.trace(at), strict=True):
-            assert (array == its_twin).all()
+        assert (one.numbers(at) == other.numbers(at)).all()
+        assert len(one.numbers(at)) == one.evaluations[at]
 
 
 def test_what_a_start_leaves_behind_is_not_what_the_next_one_finds(rng):
@@ -395,4 +393,4 @@ def test_missing_information_is_the_largest_root_of_the_derivative_of_em(rng):
 
     jacobian = np.array([(em_map(at + s) - em_map(at - s)) / 2e-5 for s in 1e-5 * np.eye(6)]).T
     rate = np.abs(np.linalg.eigvals(jacobian)).max()
-    assert missing_information(ended.traces[0]["log_posterior"])["missing_information"] == pytest.approx(rate, rel=0.02)
+    assert missing_information(ended.trace(0)["log_posterior"])["missing_information"] == pytest.approx(rate, rel=0.02)

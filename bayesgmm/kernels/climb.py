@@ -150,12 +150,25 @@ def copy_parameters(weights, means, covariances, into):
 
 
 @pasted
+def note(now, weights, means, covariances, into):
+    """Write the log posterior and, where there is room, weights, means and covariances, one after another."""
+    into[0] = now
+    if into.shape[0] > 1:
+        k, d = means.shape
+        for c in range(k):
+            into[1 + c] = weights[c]
+            for i in range(d):
+                into[1 + k + c * d + i] = means[c, i]
+                for j in range(d):
+                    into[1 + k + k * d + (c * d + i) * d + j] = covariances[c, i, j]
+
+
+@pasted
 def set_out(is_flat, weights, means, covariances, sound, constants, factors):
     """Write what the pass reads of the parameters, and note them as ``sound``, unless they have collapsed.
 
     Returns which: `GOES_ON` or `COLLAPSED`.
     """
-    factors[:] = 0.0  # That of a singular matrix, which is not written.
     write_factors(weights, covariances, constants, factors)
     if is_lost(is_flat, constants, factors, weights, covariances):
         return COLLAPSED
@@ -166,7 +179,7 @@ def set_out(is_flat, weights, means, covariances, sound, constants, factors):
 @pasted
 def arrive(
     hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
-    current, sound, progress, log_posterior, kept, iteration,
+    current, sound, progress, into,
 ):  # fmt: skip
     """Note what a pass about the ``sound`` parameters found, and move the ``current`` ones to the mode given it.
 
@@ -174,9 +187,7 @@ def arrive(
     """
     weights, means, covariances = current
     now = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
-    log_posterior[iteration] = now
-    if kept[0].shape[0] > 0:
-        copy_parameters(weights, means, covariances, (kept[0][iteration], kept[1][iteration], kept[2][iteration]))
+    note(now, weights, means, covariances, into)
     if take_stock(now, tol, progress):
         return CONVERGED
     if not is_last:
@@ -193,18 +204,18 @@ def of_start(arrays, at):
 @inlined_exactly
 def run_iterations(
     x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
-    current, sound, progress, log_posterior, kept, constants, factors, log_likelihood, counts, first, second, room,
+    current, sound, progress, trace, constants, factors, log_likelihood, counts, first, second, room,
 ):  # fmt: skip
-    """Climb from ``current`` (weights, means, covariances) for as many evaluations as ``log_posterior`` has room for.
+    """Climb from ``current`` (weights, means, covariances) for as many evaluations as ``trace`` has rows.
 
-    ``sound`` receives the parameters evaluated last, and ``kept`` those of each iteration, unless it is empty. After
-    the last evaluation of a ``last`` stretch no update follows. Returns how it ended and the number of evaluations.
-    What comes after ``kept`` is scratch.
+    ``sound`` receives the parameters evaluated last, a row of ``trace`` what `note` writes. After the last evaluation
+    of a ``last`` stretch no update follows. Returns how it ended and the number of evaluations. What comes after
+    ``trace`` is scratch.
     """
     weights, means, covariances = current
     about = sound[1].reshape((1, *means.shape))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
-    for iteration in range(log_posterior.shape[0]):
+    for iteration in range(trace.shape[0]):
         how = set_out(is_flat, weights, means, covariances, sound, constants[0], factors[0])
         if how != GOES_ON:
             return how, iteration
@@ -220,40 +231,43 @@ def run_iterations(
             fold(first.reshape((chunks, -1)))
             fold(second.reshape((chunks, -1)))
         how = arrive(
-            hyperparameters, mean_factors, tol, last and iteration == log_posterior.shape[0] - 1,
+            hyperparameters, mean_factors, tol, last and iteration == trace.shape[0] - 1,
             log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0],
-            current, sound, progress, log_posterior, kept, iteration,
+            current, sound, progress, trace[iteration],
         )  # fmt: skip
         if how != GOES_ON:
             return how, iteration + 1
-    return GOES_ON, log_posterior.shape[0]
+    return GOES_ON, trace.shape[0]
 
 
 @compiled_exactly
 def climb_each(
-    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
-    which, current, sound, progress, log_posterior, kept, ends, evaluations, shape,
+    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol, begin,
+    current, sound, progress, ends, evaluations, traces, shape,
 ):  # fmt: skip
-    """Climb from each of the starts that ``which`` names, for as many evaluations as there is room in the traces.
+    """Climb from each start under way from ``begin`` on, as many as ``traces`` are; return how many still are.
 
     ``current``, ``sound`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too, receive
     how the stretch ended and, added to what is there, its number of evaluations. See `run_iterations`. ``shape`` is
     that of factors, (1, k, d, d) or (1, k, d).
     """
-    (_, k, d), n = current[1].shape, x.shape[0]
+    (_, k, d), n, under_way = current[1].shape, x.shape[0], 0
     chunks = (n + chunk_rows - 1) // chunk_rows
-    constants, factors, second = np.empty((1, k)), np.empty(shape), np.empty((chunks, *shape))
+    constants, factors, second = np.empty((1, k)), np.zeros(shape), np.empty((chunks, *shape))
     log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
     room = room_for(d, k, n)
-    for row in range(which.shape[0]):
-        at = which[row]
-        own = min(at, sample_weight.shape[0] - 1)
-        ends[at], made = run_iterations(
-            x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows,
-            last, tol, of_start(current, at), of_start(sound, at), progress[at], log_posterior[row],
-            of_start(kept, row), constants, factors, log_likelihood, counts, first, second, room,
-        )  # fmt: skip
-        evaluations[at] += made
+    for row in range(traces.shape[0]):
+        at = begin + row
+        if ends[at] == GOES_ON:
+            own = min(at, sample_weight.shape[0] - 1)
+            ends[at], made = run_iterations(
+                x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat,
+                chunk_rows, last, tol, of_start(current, at), of_start(sound, at), progress[at], traces[row], constants,
+                factors, log_likelihood, counts, first, second, room,
+            )  # fmt: skip
+            evaluations[at] += made
+            under_way += ends[at] == GOES_ON
+    return under_way
 
 
 @compiled_exactly
@@ -268,14 +282,16 @@ def set_out_each(which, is_flat, current, sound, constants, factors, ends):
 @compiled_exactly
 def arrive_each(
     which, hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
-    current, sound, progress, log_posterior, kept, ends, evaluations,
+    current, sound, progress, ends, evaluations, traces, row,
 ):  # fmt: skip
-    """Note what a pass found of each of the starts that ``which`` names, move it, and note if it goes on: `arrive`."""
-    for row in range(which.shape[0]):
-        at = which[row]
+    """Note what a pass found of each of the starts that ``which`` names, move it, and note if it goes on: `arrive`.
+
+    Of a start's trace, ``row`` is written.
+    """
+    for i in range(which.shape[0]):
+        at = which[i]
         evaluations[at] += 1
         ends[at] = arrive(
-            hyperparameters, mean_factors, tol, is_last, log_likelihood[row], counts[row], first[row], second[row],
-            factors[row], of_start(current, at), of_start(sound, at), progress[at], log_posterior[row],
-            of_start(kept, row), 0,
+            hyperparameters, mean_factors, tol, is_last, log_likelihood[i], counts[i], first[i], second[i],
+            factors[i], of_start(current, at), of_start(sound, at), progress[at], traces[at, row],
         )  # fmt: skip

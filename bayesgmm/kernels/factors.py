@@ -7,7 +7,7 @@ from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 
 @inlined_exactly
 def invert_lower(matrix, inverse):
-    """Write the inverse of a lower triangular matrix."""
+    """Write the inverse of a lower triangular matrix, which may take its place."""
     d = matrix.shape[0]
     for j in range(d):
         inverse[j, j] = 1.0 / matrix[j, j]
@@ -54,13 +54,11 @@ def write_precision_factors(matrices, factors, log_det):
     """Write lower-triangular ``P`` with ``inv(matrix) = P P'`` and ``log|matrix|`` of matrices (m, d, d).
 
     Cholesky from the last row up (``matrix = U U'``), then ``P = inv(U)'``: no inverse of the matrix itself is ever
-    formed. A singular matrix has the log determinant inf, and its factor is left as it is.
+    formed. A singular matrix has the log determinant inf, and its factor is 0.
     """
     d = matrices.shape[1]
-    # The transpose of U, whose inverse is P.
-    lower = np.empty((d, d))
     for m in range(matrices.shape[0]):
-        log_det[m] = 0.0
+        log_det[m], lower = 0.0, factors[m]  # The transpose of U first, whose inverse is P.
         for j in range(d - 1, -1, -1):
             pivot = matrices[m, j, j]
             for q in range(j + 1, d):
@@ -76,8 +74,10 @@ def write_precision_factors(matrices, factors, log_det):
                 for q in range(j + 1, d):
                     value -= lower[q, i] * lower[q, j]
                 lower[j, i] = value / lower[j, j]
-        if log_det[m] != np.inf:
-            invert_lower(lower, factors[m])
+        if log_det[m] == np.inf:
+            lower[:] = 0.0
+        else:
+            invert_lower(lower, lower)
 
 
 @compiled_exactly
