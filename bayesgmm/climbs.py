@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Literal
@@ -29,8 +28,6 @@ MOST_KEPT = 1_000_000
 NOWHERE = np.array([-np.inf, np.nan, np.inf, 0.0])
 #: Of a prior whose means have no covariance of their own.
 NONE = np.empty((0, 0, 0))
-#: Names of what is traced.
-PARAMETERS = "weights", "means", "covariances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +55,10 @@ class Climbs:
 
     Attributes
     ----------
-    current, sound : tuple of array
-        Weights (start, k), means (start, k, d) and covariances (start, k, d, d): to be evaluated next, and evaluated
-        last.
+    shape : tuple of int
+        k and d.
+    state : array (start, 2, number)
+        Weights, means and covariances, one after another: to be evaluated next, and evaluated last.
     progress : array (start, 4)
         Log posterior up to a constant, its last gain, the rise estimated to be still to come, and that constant, which
         is known at the end; nats.
@@ -71,8 +69,8 @@ class Climbs:
         posterior up to a constant and, if they are traced, parameters. What a start did not make of it means nothing.
     """
 
-    current: tuple[np.ndarray, ...]
-    sound: tuple[np.ndarray, ...]
+    shape: tuple[int, int]
+    state: np.ndarray
     progress: np.ndarray
     ends: np.ndarray
     evaluations: np.ndarray
@@ -81,18 +79,25 @@ class Climbs:
     @classmethod
     def at(cls, first: MixtureParameters) -> Climbs:
         """Stand at a grid (start,) of starting values."""
-        weights, means, covariances = first.weights, first.means, first.covariances
-        current = weights.copy(), means.copy(), covariances.copy()
-        sound = weights.copy(), means.copy(), covariances.copy()
-        number = len(weights)
-        progress, ends, evaluations = np.empty((number, 4)), np.zeros(number, int), np.zeros(number, int)
+        number, k, d = first.means.shape
+        once = first.weights, first.means.reshape(number, -1), first.covariances.reshape(number, -1)
+        state, progress = np.concatenate(once + once, axis=1).reshape(number, 2, -1), np.empty((number, 4))
         progress[:] = NOWHERE
-        return cls(current, sound, progress, ends, evaluations, [])
+        return cls((k, d), state, progress, np.zeros(number, int), np.zeros(number, int), [])
 
     @property
     def parameters(self) -> MixtureParameters:
         """Where each start ended: grid (start,)."""
-        return MixtureParameters(*self.sound)
+        return self.named(self.state[:, 1])
+
+    def named(self, numbers: Float[np.ndarray, "*grid number"]) -> MixtureParameters:
+        """Return the weights, means and covariances that stand one after another."""
+        (k, d), grid = self.shape, numbers.shape[:-1]
+        weights, means, covariances = numbers[..., :k], numbers[..., k : k + k * d], numbers[..., k + k * d :]
+        # Copies are contiguous, as what is compiled expects.
+        return MixtureParameters(
+            weights.copy(), means.copy().reshape(*grid, k, d), covariances.copy().reshape(*grid, k, d, d)
+        )
 
     @property
     def log_posterior(self) -> Float[np.ndarray, " start"]:
@@ -122,10 +127,7 @@ class Climbs:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What says where every start stands, by name."""
-        each = {"progress": self.progress, "ends": self.ends, "evaluations": self.evaluations}
-        for group, held in (("current", self.current), ("sound", self.sound)):
-            each |= {f"{group}{i}": array for i, array in enumerate(held)}
-        return each
+        return {name: getattr(self, name) for name in ("state", "progress", "ends", "evaluations")}
 
     def numbers(self, at: int) -> Float[np.ndarray, "evaluation number"]:
         """Return what is kept of each evaluation of a start, the log posterior up to a constant first."""
@@ -135,24 +137,19 @@ class Climbs:
             for begin, done, part in self.stretches
             if begin <= at < begin + len(part)
         )
-        return np.concatenate([*parts] or [np.empty((0, 1 + sum(array[0].size for array in self.current)))])
+        return np.concatenate([*parts] or [np.empty((0, 1 + self.state.shape[2]))])
 
     def trace(self, at: int) -> dict[str, np.ndarray]:
         """Return the log posterior at every iteration of a start and, if they are traced, the parameters, by name."""
         numbers = self.numbers(at)
         found = {"log_posterior": numbers[:, 0] + self.progress[at, 3]}
-        shapes, used = {name: array.shape[1:] for name, array in zip(PARAMETERS, self.current, strict=True)}, 1
-        for name, shape in shapes.items() if numbers.shape[1] > 1 else ():
-            size = math.prod(shape)
-            found[name] = numbers[:, used : used + size].reshape(-1, *shape)
-            used += size
+        if numbers.shape[1] > 1:
+            found |= zip(("weights", "means", "covariances"), self.named(numbers[:, 1:]).arrays, strict=True)
         return found
 
     def taken_on(self, at: int, further: Climbs) -> None:
         """Let a start go on as the only one of other climbs did, that set out from where it had come."""
-        for whole, part in zip(self.sound, further.sound, strict=True):
-            whole[at] = part[0]
-        self.progress[at] = further.progress[0]
+        self.state[at], self.progress[at] = further.state[0], further.progress[0]
         # The first state of the second climb is the last of the first.
         self.stretches.append((at, int(self.evaluations[at]), further.numbers(0)[None, 1:]))
         self.evaluations[at] += further.evaluations[0] - 1
@@ -238,7 +235,7 @@ class Problem:
 
     def numbers(self, climbs: Climbs) -> int:
         """Return how many numbers are kept of each evaluation."""
-        return 1 if self.rule.trace == "objective" else 1 + sum(array[0].size for array in climbs.current)
+        return 1 if self.rule.trace == "objective" else 1 + climbs.state.shape[2]
 
 
 def _are_few(data: Rows) -> bool:
@@ -249,7 +246,7 @@ def _are_few(data: Rows) -> bool:
 def climb_compiled(climbs: Climbs, problem: Problem, x: np.ndarray, *seen: np.ndarray) -> None:
     """Climb from each start by itself over rows in memory, as many at a time as there are threads."""
     number, rule, kept = len(climbs.ends), problem.rule, problem.numbers(climbs)
-    work, done, most = x.size * climbs.current[0].size, 0, rule.max_iter + 1
+    work, done, most = x.size * number * climbs.shape[0], 0, rule.max_iter + 1
     # A call cannot be interrupted, so that those that take long are of one start each.
     at_once = min(number, max(1, MOST_KEPT // (STRETCH * kept))) if work < SERIAL_WORK else 1
 
@@ -259,8 +256,8 @@ def climb_compiled(climbs: Climbs, problem: Problem, x: np.ndarray, *seen: np.nd
         traces = np.empty((min(at_once, number - begin), room, kept))
         under_way = climb_each(
             x, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS,
-            done + room == most, rule.tol, begin, climbs.current, climbs.sound, climbs.progress, climbs.ends,
-            climbs.evaluations, traces, problem.shape,
+            done + room == most, rule.tol, begin, climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
+            traces, problem.shape,
         )  # fmt: skip
         if kept > 1:  # Room for parameters is large, and most starts need little of it.
             made = climbs.evaluations[begin : begin + len(traces)].max() - done
@@ -276,7 +273,7 @@ def climb_compiled(climbs: Climbs, problem: Problem, x: np.ndarray, *seen: np.nd
 
 def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, str] | None = None) -> None:
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
-    rule, (number, k, d), kind = problem.rule, climbs.current[1].shape, problem.prior.covariance_type
+    rule, number, (k, d), kind = problem.rule, len(climbs.ends), climbs.shape, problem.prior.covariance_type
     active, first, weights = np.arange(number), 0, problem.weights
     kept = problem.numbers(climbs)
     room = min(max(1, MOST_KEPT // (number * kept)), STRETCH, rule.max_iter + 1)
@@ -284,12 +281,12 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
         first, active = _resumed(climbs, *saved)
     for iteration in range(first, rule.max_iter + 1):
         constants, factors = np.empty((len(active), k)), np.zeros(cov.factors_shape(kind, (len(active), k, d)))
-        set_out_each(active, problem.is_flat, climbs.current, climbs.sound, constants, factors, climbs.ends)
+        set_out_each(active, problem.is_flat, climbs.state, constants, factors, climbs.ends)
         sound = climbs.ends[active] == GOES_ON
         active, constants, factors = active[sound], constants[sound], factors[sound]
         if not len(active):
             break
-        white = estep.Whitened(constants, climbs.sound[1][active], factors)
+        white = estep.Whitened(constants, climbs.named(climbs.state[active, 1]).means, factors)
         expected = estep.sums_expected(white, problem.data, None if weights is None else weights[active])
         if (iteration - first) % room == 0:
             climbs.stretches.append((0, iteration, np.zeros((number, room, kept))))
@@ -297,8 +294,8 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
         is_last, stats = iteration == rule.max_iter, expected.stats
         arrive_each(
             active, problem.hyperparameters, problem.mean_factors, rule.tol, is_last, expected.log_likelihood,
-            stats.counts, stats.first, stats.second, factors, climbs.current, climbs.sound, climbs.progress,
-            climbs.ends, climbs.evaluations, traces, iteration - begun,
+            stats.counts, stats.first, stats.second, factors, climbs.state, climbs.progress, climbs.ends,
+            climbs.evaluations, traces, iteration - begun,
         )  # fmt: skip
         active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:

@@ -133,9 +133,9 @@ def test_what_is_kept_does_not_climb_on(faithful, tmp_path):
     first = candidates(data, prior, "k-means++", 3, np.random.default_rng(1))
     checkpoint = module.Checkpoint(tmp_path / "a.npz", "same", {})
     climbs = climb(first, data, prior, Stopping(5, 0.0), saved=(checkpoint, "climb"))
-    kept = checkpoint.get("climb")["sound1"].copy()
-    climbs.parameters.means[:] = 0.0
-    assert (checkpoint.get("climb")["sound1"] == kept).all()
+    kept = checkpoint.get("climb")["state"].copy()
+    climbs.state[:] = 0.0
+    assert (checkpoint.get("climb")["state"] == kept).all()
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")

@@ -22,8 +22,8 @@ from bayesgmm.kernels.lanes import BITS, BYTES, DOUBLE, POINTER, WHOLE, WIDTH, C
 REGISTERS = 32 if WIDTH == 8 else 16
 #: Most features whose centred values stay in registers while their squared distance is computed.
 FEW = 12 if WIDTH == 8 else 5
-#: Rows (in vectors) and columns of a tile of sums in registers.
-TILE = (4, 6) if WIDTH == 8 else (2, 4)
+#: Rows (in vectors) and columns of a tile of sums in registers, beside a vector of each row and what is spread.
+TILE = (4, 6) if WIDTH == 8 else (3, 3)
 
 VOID = ir.VoidType()
 

@@ -139,84 +139,64 @@ def take_stock(now, tol, progress):
 
 
 @pasted
-def copy_parameters(weights, means, covariances, into):
-    """Copy parameters into three other arrays."""
-    for c in range(means.shape[0]):
-        into[0][c] = weights[c]
-        for i in range(means.shape[1]):
-            into[1][c, i] = means[c, i]
-            for j in range(means.shape[1]):
-                into[2][c, i, j] = covariances[c, i, j]
+def parameters_in(numbers, k, d):
+    """Return weights (k), means (k, d) and covariances (k, d, d), which stand one after another."""
+    return numbers[:k], numbers[k : k + k * d].reshape((k, d)), numbers[k + k * d :].reshape((k, d, d))
 
 
 @pasted
-def note(now, weights, means, covariances, into):
-    """Write the log posterior and, where there is room, weights, means and covariances, one after another."""
-    into[0] = now
-    if into.shape[0] > 1:
-        k, d = means.shape
-        for c in range(k):
-            into[1 + c] = weights[c]
-            for i in range(d):
-                into[1 + k + c * d + i] = means[c, i]
-                for j in range(d):
-                    into[1 + k + k * d + (c * d + i) * d + j] = covariances[c, i, j]
-
-
-@pasted
-def set_out(is_flat, weights, means, covariances, sound, constants, factors):
-    """Write what the pass reads of the parameters, and note them as ``sound``, unless they have collapsed.
+def set_out(is_flat, k, d, state, constants, factors):
+    """Write what the pass reads of the parameters in ``state[0]``, and note them in ``state[1]``, unless collapsed.
 
     Returns which: `GOES_ON` or `COLLAPSED`.
     """
+    weights, _, covariances = parameters_in(state[0], k, d)
     write_factors(weights, covariances, constants, factors)
     if is_lost(is_flat, constants, factors, weights, covariances):
         return COLLAPSED
-    copy_parameters(weights, means, covariances, sound)
+    for i in range(state.shape[1]):
+        state[1, i] = state[0, i]
     return GOES_ON
 
 
 @pasted
 def arrive(
-    hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
-    current, sound, progress, into,
+    hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors, state, progress, note,
 ):  # fmt: skip
-    """Note what a pass about the ``sound`` parameters found, and move the ``current`` ones to the mode given it.
+    """Note what a pass about the parameters in ``state[1]`` found, and move those in ``state[0]`` to the mode given it.
 
-    They stay where they are if this is the last pass or the climb is over. Returns `GOES_ON` or `CONVERGED`.
+    They stay where they are if this is the last pass or the climb is over. ``note`` receives the log posterior and,
+    if it has room, the parameters. Returns `GOES_ON` or `CONVERGED`.
     """
-    weights, means, covariances = current
-    now = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
-    note(now, weights, means, covariances, into)
-    if take_stock(now, tol, progress):
+    k, d = first.shape
+    weights, means, covariances = parameters_in(state[0], k, d)
+    note[0] = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
+    for i in range(1, note.shape[0]):
+        note[i] = state[0, i - 1]
+    if take_stock(note[0], tol, progress):
         return CONVERGED
     if not is_last:
-        set_mode(hyperparameters, sound[1], counts, first, second, weights, means, covariances)
+        _, about, _ = parameters_in(state[1], k, d)
+        set_mode(hyperparameters, about, counts, first, second, weights, means, covariances)
     return GOES_ON
-
-
-@pasted
-def of_start(arrays, at):
-    """Return weights, means and covariances of one of all starts."""
-    return arrays[0][at], arrays[1][at], arrays[2][at]
 
 
 @inlined_exactly
 def run_iterations(
     x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
-    current, sound, progress, trace, constants, factors, log_likelihood, counts, first, second, room,
+    state, progress, trace, constants, factors, log_likelihood, counts, first, second, room,
 ):  # fmt: skip
-    """Climb from ``current`` (weights, means, covariances) for as many evaluations as ``trace`` has rows.
+    """Climb from the parameters in ``state[0]`` for as many evaluations as ``trace`` has rows.
 
-    ``sound`` receives the parameters evaluated last, a row of ``trace`` what `note` writes. After the last evaluation
-    of a ``last`` stretch no update follows. Returns how it ended and the number of evaluations. What comes after
-    ``trace`` is scratch.
+    ``state[1]`` receives those evaluated last, a row of ``trace`` what `arrive` notes. After the last evaluation of a
+    ``last`` stretch no update follows. Returns how it ended and the number of evaluations. What comes after ``trace``
+    is scratch.
     """
-    weights, means, covariances = current
-    about = sound[1].reshape((1, *means.shape))
+    k, d = first.shape[2], first.shape[3]
+    about = parameters_in(state[1], k, d)[1].reshape((1, k, d))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(trace.shape[0]):
-        how = set_out(is_flat, weights, means, covariances, sound, constants[0], factors[0])
+        how = set_out(is_flat, k, d, state, constants[0], factors[0])
         if how != GOES_ON:
             return how, iteration
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
@@ -232,8 +212,8 @@ def run_iterations(
             fold(second.reshape((chunks, -1)))
         how = arrive(
             hyperparameters, mean_factors, tol, last and iteration == trace.shape[0] - 1,
-            log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0],
-            current, sound, progress, trace[iteration],
+            log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0], state, progress,
+            trace[iteration],
         )  # fmt: skip
         if how != GOES_ON:
             return how, iteration + 1
@@ -243,15 +223,15 @@ def run_iterations(
 @compiled_exactly
 def climb_each(
     x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol, begin,
-    current, sound, progress, ends, evaluations, traces, shape,
+    state, progress, ends, evaluations, traces, shape,
 ):  # fmt: skip
     """Climb from each start under way from ``begin`` on, as many as ``traces`` are; return how many still are.
 
-    ``current``, ``sound`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too, receive
-    how the stretch ended and, added to what is there, its number of evaluations. See `run_iterations`. ``shape`` is
-    that of factors, (1, k, d, d) or (1, k, d).
+    ``state`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too, receive how the
+    stretch ended and, added to what is there, its number of evaluations. See `run_iterations`. ``shape`` is that of
+    factors, (1, k, d, d) or (1, k, d).
     """
-    (_, k, d), n, under_way = current[1].shape, x.shape[0], 0
+    k, d, n, under_way = shape[1], shape[2], x.shape[0], 0
     chunks = (n + chunk_rows - 1) // chunk_rows
     constants, factors, second = np.empty((1, k)), np.zeros(shape), np.empty((chunks, *shape))
     log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
@@ -262,8 +242,8 @@ def climb_each(
             own = min(at, sample_weight.shape[0] - 1)
             ends[at], made = run_iterations(
                 x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat,
-                chunk_rows, last, tol, of_start(current, at), of_start(sound, at), progress[at], traces[row], constants,
-                factors, log_likelihood, counts, first, second, room,
+                chunk_rows, last, tol, state[at], progress[at], traces[row], constants, factors, log_likelihood, counts,
+                first, second, room,
             )  # fmt: skip
             evaluations[at] += made
             under_way += ends[at] == GOES_ON
@@ -271,18 +251,18 @@ def climb_each(
 
 
 @compiled_exactly
-def set_out_each(which, is_flat, current, sound, constants, factors, ends):
+def set_out_each(which, is_flat, state, constants, factors, ends):
     """Write what the pass reads of each of the starts that ``which`` names, and in ``ends`` whether it goes on."""
+    k, d = factors.shape[1], factors.shape[2]
     for row in range(which.shape[0]):
         at = which[row]
-        weights, means, covariances = of_start(current, at)
-        ends[at] = set_out(is_flat, weights, means, covariances, of_start(sound, at), constants[row], factors[row])
+        ends[at] = set_out(is_flat, k, d, state[at], constants[row], factors[row])
 
 
 @compiled_exactly
 def arrive_each(
     which, hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
-    current, sound, progress, ends, evaluations, traces, row,
+    state, progress, ends, evaluations, traces, row,
 ):  # fmt: skip
     """Note what a pass found of each of the starts that ``which`` names, move it, and note if it goes on: `arrive`.
 
@@ -293,5 +273,5 @@ def arrive_each(
         evaluations[at] += 1
         ends[at] = arrive(
             hyperparameters, mean_factors, tol, is_last, log_likelihood[i], counts[i], first[i], second[i],
-            factors[i], of_start(current, at), of_start(sound, at), progress[at], traces[at, row],
+            factors[i], state[at], progress[at], traces[at, row],
         )  # fmt: skip

@@ -12,8 +12,9 @@ from llvmlite import ir
 from bayesgmm.kernels.assembly import FEW, REGISTERS, VOID
 from bayesgmm.kernels.lanes import POINTER, WHOLE, WIDTH, Code, Lanes
 
-#: Features of a panel, and of the tiles before it, whose pairs are summed in registers.
-TALL, ACROSS = (6, 4) if WIDTH == 8 else (3, 4)
+#: Features of a panel, and of the tiles before it, whose pairs are summed in registers. Of 16, twelve sums leave room
+#: for no more than two features across: with four, sums are moved to memory and back, and the loop takes twice as long.
+TALL, ACROSS = (6, 4) if WIDTH == 8 else (6, 2)
 
 
 class Moments:
