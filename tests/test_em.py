@@ -240,6 +240,24 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
     assert np.isclose(trace["log_posterior"][-1], result.tree["sample_stats"]["lp"][0, 0])
 
 
+@pytest.mark.parametrize("trace", ["objective", "parameters"])
+def test_the_trace_of_a_start_that_was_taken_on_is_that_of_both_climbs(galaxies, trace):
+    """From the first state of the first climb to the last of the second, without what neither made."""
+    data, prior = Observations.of(galaxies), ConjugatePrior.from_data(galaxies, 3)
+    starts = candidates(data, prior, "k-means++", 3, np.random.default_rng(0))
+    climbs, before = (climb(starts, data, prior, Stopping(1000, 1e-4, trace)) for _ in range(2))
+    end = bg.MixtureParameters(*(array[1:2] for array in before.parameters.arrays))
+    further = climb(end, data, prior, Stopping(1000, 1e-9, trace))
+    climbs.taken_on(1, further)
+    whole, first, second = climbs.trace(1), before.trace(1), further.trace(0)
+    assert climbs.iterations[1] == before.iterations[1] + further.iterations[0] > before.iterations[1]
+    assert len(whole["log_posterior"]) == climbs.iterations[1] + 1
+    for name, values in whole.items():
+        assert np.allclose(values, np.concatenate([first[name], second[name][1:]]), rtol=1e-12)
+    assert np.isclose(climbs.log_posterior[1], second["log_posterior"][-1], rtol=1e-14)
+    assert (climbs.trace(0)["log_posterior"] == before.trace(0)["log_posterior"]).all()
+
+
 def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies, monkeypatch):
     """As one of many starts too: where it ends, and the whole trace."""
     rule, prior = Stopping(2 * STRETCH + 10, 0.0, "parameters"), ConjugatePrior.from_data(galaxies, 3)
