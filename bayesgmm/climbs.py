@@ -14,7 +14,16 @@ from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
-from bayesgmm.kernels.climb import COLLAPSED, CONVERGED, GOES_ON, arrive_each, climb_each, log_prior, set_out_each
+from bayesgmm.kernels.climb import (
+    COLLAPSED,
+    CONVERGED,
+    GOES_ON,
+    arrive_each,
+    climb_each,
+    log_prior,
+    set_out_each,
+    stand_at,
+)
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, as_arrays
 from bayesgmm.priors.densities import factorised
@@ -24,8 +33,6 @@ from bayesgmm.threads import SERIAL_WORK, mapped, worth
 STRETCH = 256
 #: Numbers of traces that are written at a time: 8 MB.
 MOST_KEPT = 1_000_000
-#: Progress before the first evaluation.
-NOWHERE = np.array([-np.inf, np.nan, np.inf, 0.0])
 #: Of a prior whose means have no covariance of their own.
 NONE = np.empty((0, 0, 0))
 
@@ -80,9 +87,8 @@ class Climbs:
     def at(cls, first: MixtureParameters) -> Climbs:
         """Stand at a grid (start,) of starting values."""
         number, k, d = first.means.shape
-        once = first.weights, first.means.reshape(number, -1), first.covariances.reshape(number, -1)
-        state, progress = np.concatenate(once + once, axis=1).reshape(number, 2, -1), np.empty((number, 4))
-        progress[:] = NOWHERE
+        state, progress = np.empty((number, 2, k * (1 + d + d * d))), np.empty((number, 4))
+        stand_at(*first.arrays, state, progress)
         return cls((k, d), state, progress, np.zeros(number, int), np.zeros(number, int), [])
 
     @property
@@ -187,10 +193,8 @@ class Problem:
         Precision factors of the means' prior covariance, where it is semi-conjugate.
     is_flat : bool
         Whether the prior is.
-    seen : tuple of array, optional
-        Of rows in memory: values, weights, origin and inverse units.
-    shape : tuple of int
-        That of the covariances' factors at one parameter value, (1, k, d, d) or (1, k, d).
+    compiled : tuple, or None
+        Of rows in memory: what `climb_each` takes first.
     """
 
     data: Rows
@@ -200,25 +204,24 @@ class Problem:
     hyperparameters: tuple[Any, ...]
     mean_factors: np.ndarray
     is_flat: bool
-    seen: tuple[np.ndarray, ...] | None
-    shape: tuple[int, ...]
+    compiled: Any
 
     @classmethod
     def of(cls, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Problem:
         """Write out the prior."""
         factors = NONE if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
         written = as_arrays(prior), np.ascontiguousarray(factors), not prior.is_proper
-        in_memory = isinstance(data, Observations)
-        each = data.weights[None] if weights is None else weights
-        seen = (data.values, each, data.origin, 1 / data.unit) if in_memory else None
+        if not isinstance(data, Observations):
+            return cls(data, prior, rule, weights, *written, None)
+        seen = data.values, data.weights[None] if weights is None else weights, data.origin, 1 / data.unit
         shape = cov.factors_shape(prior.covariance_type, (1, *prior.loc.shape))
-        return cls(data, prior, rule, weights, *written, seen, shape)
+        return cls(data, prior, rule, weights, *written, (*seen, *written, shape, sums.CHUNK_ROWS))
 
     def climbed(self, first: MixtureParameters, saved: tuple[Checkpoint, str] | None = None) -> Climbs:
         """Climb from a grid (start,) of starting values until each has converged or collapsed: see `climb`."""
         climbs = Climbs.at(first)
-        if self.seen is not None and saved is None and (self.data.is_one_chunk or _are_few(self.data)):
-            climb_compiled(climbs, self, *self.seen)
+        if self.compiled is not None and saved is None and (self.data.is_one_chunk or _are_few(self.data)):
+            climb_compiled(climbs, self)
         else:
             climb_together(climbs, self, saved)
         if not self.is_flat and (sound := np.isfinite(climbs.progress[:, 0])).any():
@@ -242,31 +245,28 @@ def _are_few(data: Rows) -> bool:
     return len(data) <= sums.MOST_CHUNKS * sums.CHUNK_ROWS and numba.get_num_threads() == 1
 
 
-def climb_compiled(climbs: Climbs, problem: Problem, x: np.ndarray, *seen: np.ndarray) -> None:
+def climb_compiled(climbs: Climbs, problem: Problem) -> None:
     """Climb from each start by itself over rows in memory, as many at a time as there are threads."""
-    number, rule, kept = len(climbs.ends), problem.rule, problem.numbers(climbs)
-    work, done, most = x.size * number * climbs.shape[0], 0, rule.max_iter + 1
+    given, rule, number, kept = problem.compiled, problem.rule, len(climbs.ends), problem.numbers(climbs)
+    work, most, done = given[0].size * number * climbs.shape[0], rule.max_iter + 1, 0
+    is_short = work < SERIAL_WORK
     # A call cannot be interrupted, so that those that take long are of one start each.
-    at_once = min(number, max(1, MOST_KEPT // (STRETCH * kept))) if work < SERIAL_WORK else 1
+    at_once = min(number, max(1, MOST_KEPT // (STRETCH * kept))) if is_short else 1
 
     def stretch(begin: int) -> int:
         """Take starts that have made ``done`` evaluations on by a stretch of them; return how many go on."""
         room = min(STRETCH, most - done)
-        traces = np.empty((min(at_once, number - begin), room, kept))
-        under_way = climb_each(
-            x, *seen, problem.hyperparameters, problem.mean_factors, problem.is_flat, sums.CHUNK_ROWS,
-            done + room == most, rule.tol, begin, climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
-            traces, problem.shape,
+        under_way, traces = climb_each(
+            *given, done + room == most, rule.tol, begin, (min(at_once, number - begin), room, kept),
+            climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
         )  # fmt: skip
-        if kept > 1:  # Room for parameters is large, and most starts need little of it.
-            made = climbs.evaluations[begin : begin + len(traces)].max() - done
-            traces = traces[:, : max(0, made)].copy()
         climbs.stretches.append((begin, done, traces))
         return under_way
 
     parts = range(0, number, at_once)
     while parts and done < most:
-        parts = list(compress(parts, mapped(stretch, parts, worth(work, most=len(parts)))))
+        go_on = map(stretch, parts) if is_short else mapped(stretch, parts, worth(work, most=len(parts)))
+        parts = [*compress(parts, go_on)]
         done += STRETCH
 
 

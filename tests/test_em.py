@@ -296,7 +296,7 @@ def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(
     weights = rng.exponential(size=(4, n)) if own else None
     problem = module.Problem.of(data, prior, Stopping(max_iter, tol, trace="parameters"), weights)
     one, other = module.Climbs.at(starts), module.Climbs.at(starts)
-    module.climb_compiled(one, problem, *problem.seen)
+    module.climb_compiled(one, problem)
     module.climb_together(other, problem)
     assert one.ends[2] == module.COLLAPSED
     assert one.evaluations[2] == 0

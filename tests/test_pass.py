@@ -65,6 +65,16 @@ def test_log_densities_are_logs_of_sums_to_an_ulp(k, rng):
     assert value == pytest.approx(log_density.sum(), rel=1e-13)
 
 
+def test_two_components_have_the_bits_that_a_third_without_density_leaves_them(rng):
+    """Code of their own computes one exponential for both; log densities that are equal, or lowest, are met too."""
+    log_r = rng.normal(scale=300.0, size=(2, 1001))
+    log_r[1, :200], log_r[1, -1] = log_r[0, :200], elementary.LOWEST
+    two, three = soft(log_r), soft(np.concatenate([log_r, np.full((1, 1001), elementary.LOWEST)]))
+    assert (two[0] == three[0][:2]).all()
+    for of_two, of_three in zip(two[1:], three[1:], strict=True):
+        assert np.array_equal(of_two, of_three)
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 18, 33])
 @pytest.mark.parametrize("rows", [8, 24, 40, 104])

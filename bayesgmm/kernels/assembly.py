@@ -7,7 +7,7 @@ by side. What each function does is said, in plain loops, by its namesake in `bl
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -247,17 +247,21 @@ def exponential(x: Lanes) -> Lanes:
     rounded = x.times_plus(c(steps / np.log(2)), c(el.ROUND))
     m = rounded - c(el.ROUND)
     r = m.times_plus(c(-el.LN2_LOW / steps), m.times_plus(c(-el.LN2_HIGH / steps), x))
-    highest, *series = el.exponential_series(np.log(2) / (2 * steps), 4 if steps == 16 else 9)
-    q = c(highest)
-    for term in series:
-        q = q.times_plus(r, c(term))
-    p = q.times_plus(r * r, r)
+    square, series = r * r, el.exponential_series(np.log(2) / (2 * steps), 4 if steps == 16 else 9)
+    # Even and odd powers apart: as many instructions, that wait for each other half as long.
+    even, odd = (polynomial([c(term) for term in series[parity::2]], square) for parity in (0, 1))
+    p = odd.times_plus(r, even).times_plus(square, r)
     exponent = code.builder.shl(rounded.bits(), code.bit_constant(52 - steps.bit_length() + 1))
     # The exponent that the place in the table adds is taken off beforehand.
     table = (2.0 ** (np.arange(steps) / steps)).view(np.int64) - (np.arange(steps) << 48 if steps == 16 else 0)
     power = code.looked_up(table, rounded.bits()) if steps == 16 else code.bit_constant(int(table[0]))
     power = code.from_bits(code.builder.add(power, exponent))
     return power.times_plus(p, power).where_above(smallest, c(0.0), x)
+
+
+def polynomial(series: list[Lanes], x: Lanes) -> Lanes:
+    """Return the value of a polynomial, whose lowest coefficient comes first (Horner's scheme)."""
+    return reduce(lambda value, term: value.times_plus(x, term), reversed(series))
 
 
 def logarithm(x: Lanes) -> Lanes:
@@ -279,15 +283,18 @@ def logarithm(x: Lanes) -> Lanes:
 
 
 class SoftMaximum:
-    """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density, only_sum)``."""
+    """``sum = soft_maximum(log_r, stride, k, size, v, total, scale, log_density, only_sum)``.
+
+    Of two components, if they are known to be two, one has the exponential 1, and the other's alone is computed.
+    """
 
     #: Vectors of rows at a time, and of how many the product of their totals, where only the sum is wanted, has one
     #: logarithm: so few that the product is finite for any number of components.
     VECTORS, MULTIPLIED = 4, 16
 
-    def __init__(self, module: ir.Module, name: str, _: int) -> None:
+    def __init__(self, module: ir.Module, name: str, components: int) -> None:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, POINTER, POINTER, POINTER, POINTER, WHOLE]
-        self.code = Code(module, name, kinds, DOUBLE)
+        self.code, self.terms = Code(module, name, kinds, DOUBLE), self.of_two if components == 2 else self.of_any
         self.log_r, self.stride, self.k, size, self.v, self.total, self.scale, self.log_density, only_sum = (
             self.code.function.args
         )
@@ -326,6 +333,16 @@ class SoftMaximum:
         """Write exponentials, their totals and scales of some rows; return place, weight, total and largest."""
         code = self.code
         places = [code.builder.add(at, code.whole(u * WIDTH)) for u in range(vectors)]
+        largest, sums = self.terms(places)
+        weights = [code.load(self.v, place) for place in places]
+        for weight, whole, place in zip(weights, sums, places, strict=True):
+            code.store(whole, self.total, place)
+            code.store(weight / whole, self.scale, place)
+        return list(zip(places, weights, sums, largest, strict=True))
+
+    def of_any(self, places: list[ir.Value]) -> tuple[list[Lanes], list[Lanes]]:
+        """Write exponentials, component by component; return the largest log densities, and totals."""
+        code = self.code
 
         def compare(c: ir.Value, largest: list[Lanes]) -> list[Lanes]:
             row = code.builder.mul(c, self.stride)
@@ -338,13 +355,21 @@ class SoftMaximum:
                 code.store(term, self.log_r, row, place)
             return [s + term for s, term in zip(sums, terms, strict=True)]
 
-        largest = code.loop(0, self.k, 1, [code.constant(el.LOWEST)] * vectors, compare)
-        sums = code.loop(0, self.k, 1, [code.constant(0.0)] * vectors, component)
-        weights = [code.load(self.v, place) for place in places]
-        for weight, whole, place in zip(weights, sums, places, strict=True):
-            code.store(whole, self.total, place)
-            code.store(weight / whole, self.scale, place)
-        return list(zip(places, weights, sums, largest, strict=True))
+        largest = code.loop(0, self.k, 1, [code.constant(el.LOWEST)] * len(places), compare)
+        return largest, code.loop(0, self.k, 1, [code.constant(0.0)] * len(places), component)
+
+    def of_two(self, places: list[ir.Value]) -> tuple[list[Lanes], list[Lanes]]:
+        """Write exponentials of two components, to the bits of `of_any`."""
+        code, one, largest, sums = self.code, self.code.constant(1.0), [], []
+        for place in places:
+            first, second = code.load(self.log_r, place), code.load(self.log_r, self.stride, place)
+            top, bottom = first.at_least(second), first.where_above(first, second, second)
+            term = exponential(bottom - top)
+            code.store(one.where_above(second, term, first), self.log_r, place)
+            code.store(one.where_above(first, term, second), self.log_r, self.stride, place)
+            largest.append(top)
+            sums.append(one + term)
+        return largest, sums
 
 
 class Allocate:

@@ -145,12 +145,11 @@ def parameters_in(numbers, k, d):
 
 
 @pasted
-def set_out(is_flat, k, d, state, constants, factors):
+def set_out(is_flat, weights, covariances, state, constants, factors):
     """Write what the pass reads of the parameters in ``state[0]``, and note them in ``state[1]``, unless collapsed.
 
     Returns which: `GOES_ON` or `COLLAPSED`.
     """
-    weights, _, covariances = parameters_in(state[0], k, d)
     write_factors(weights, covariances, constants, factors)
     if is_lost(is_flat, constants, factors, weights, covariances):
         return COLLAPSED
@@ -161,22 +160,20 @@ def set_out(is_flat, k, d, state, constants, factors):
 
 @pasted
 def arrive(
-    hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors, state, progress, note,
+    hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors, about,
+    weights, means, covariances, numbers, progress, note,
 ):  # fmt: skip
-    """Note what a pass about the parameters in ``state[1]`` found, and move those in ``state[0]`` to the mode given it.
+    """Note what a pass about ``about`` found, and move the parameters to the mode given it.
 
     They stay where they are if this is the last pass or the climb is over. ``note`` receives the log posterior and,
-    if it has room, the parameters. Returns `GOES_ON` or `CONVERGED`.
+    if it has room, the parameters one after another (``numbers``). Returns `GOES_ON` or `CONVERGED`.
     """
-    k, d = first.shape
-    weights, means, covariances = parameters_in(state[0], k, d)
     note[0] = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
     for i in range(1, note.shape[0]):
-        note[i] = state[0, i - 1]
+        note[i] = numbers[i - 1]
     if take_stock(note[0], tol, progress):
         return CONVERGED
     if not is_last:
-        _, about, _ = parameters_in(state[1], k, d)
         set_mode(hyperparameters, about, counts, first, second, weights, means, covariances)
     return GOES_ON
 
@@ -193,10 +190,11 @@ def run_iterations(
     is scratch.
     """
     k, d = first.shape[2], first.shape[3]
+    weights, means, covariances = parameters_in(state[0], k, d)
     about = parameters_in(state[1], k, d)[1].reshape((1, k, d))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(trace.shape[0]):
-        how = set_out(is_flat, k, d, state, constants[0], factors[0])
+        how = set_out(is_flat, weights, covariances, state, constants[0], factors[0])
         if how != GOES_ON:
             return how, iteration
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
@@ -212,8 +210,8 @@ def run_iterations(
             fold(second.reshape((chunks, -1)))
         how = arrive(
             hyperparameters, mean_factors, tol, last and iteration == trace.shape[0] - 1,
-            log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0], state, progress,
-            trace[iteration],
+            log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0], about[0],
+            weights, means, covariances, state[0], progress, trace[iteration],
         )  # fmt: skip
         if how != GOES_ON:
             return how, iteration + 1
@@ -221,21 +219,32 @@ def run_iterations(
 
 
 @compiled_exactly
-def climb_each(
-    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol, begin,
-    state, progress, ends, evaluations, traces, shape,
-):  # fmt: skip
-    """Climb from each start under way from ``begin`` on, as many as ``traces`` are; return how many still are.
+def stand_at(weights, means, covariances, state, progress):
+    """Write starts that stand at a grid of parameters (start,): see `climbs.Climbs`."""
+    number, k, d = means.shape
+    for at in range(number):
+        progress[at, 0], progress[at, 1], progress[at, 2], progress[at, 3] = -np.inf, np.nan, np.inf, 0.0
+        for place in range(2):
+            own_weights, own_means, own_covariances = parameters_in(state[at, place], k, d)
+            own_weights[:], own_means[:], own_covariances[:] = weights[at], means[at], covariances[at]
 
-    ``state`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too, receive how the
-    stretch ended and, added to what is there, its number of evaluations. See `run_iterations`. ``shape`` is that of
-    factors, (1, k, d, d) or (1, k, d).
+
+@compiled_exactly
+def climb_each(
+    x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, shape, chunk_rows, last, tol,
+    begin, traced, state, progress, ends, evaluations,
+):  # fmt: skip
+    """Climb from each start under way from ``begin`` on; return how many still are, and a trace of each.
+
+    ``shape`` is that of factors, (1, k, d, d) or (1, k, d), and ``traced`` that of the traces: starts, evaluations, and
+    numbers of each. ``state`` and ``progress`` are of all starts; ``ends`` and ``evaluations``, of all starts too,
+    receive how the stretch ended and, added to what is there, its number of evaluations. See `run_iterations`.
     """
-    k, d, n, under_way = shape[1], shape[2], x.shape[0], 0
+    k, d, n, under_way, longest = shape[1], shape[2], x.shape[0], 0, 0
     chunks = (n + chunk_rows - 1) // chunk_rows
     constants, factors, second = np.empty((1, k)), np.zeros(shape), np.empty((chunks, *shape))
     log_likelihood, counts, first = np.empty((chunks, 1)), np.empty((chunks, 1, k)), np.empty((chunks, 1, k, d))
-    room = room_for(d, k, n)
+    room, traces = room_for(d, k, n), np.empty(traced)
     for row in range(traces.shape[0]):
         at = begin + row
         if ends[at] == GOES_ON:
@@ -246,8 +255,9 @@ def climb_each(
                 first, second, room,
             )  # fmt: skip
             evaluations[at] += made
+            longest = max(longest, made)
             under_way += ends[at] == GOES_ON
-    return under_way
+    return under_way, traces[:, :longest].copy()  # Most starts need little of the room.
 
 
 @compiled_exactly
@@ -256,7 +266,8 @@ def set_out_each(which, is_flat, state, constants, factors, ends):
     k, d = factors.shape[1], factors.shape[2]
     for row in range(which.shape[0]):
         at = which[row]
-        ends[at] = set_out(is_flat, k, d, state[at], constants[row], factors[row])
+        weights, _, covariances = parameters_in(state[at, 0], k, d)
+        ends[at] = set_out(is_flat, weights, covariances, state[at], constants[row], factors[row])
 
 
 @compiled_exactly
@@ -268,10 +279,13 @@ def arrive_each(
 
     Of a start's trace, ``row`` is written.
     """
+    k, d = first.shape[1], first.shape[2]
     for i in range(which.shape[0]):
         at = which[i]
+        weights, means, covariances = parameters_in(state[at, 0], k, d)
         evaluations[at] += 1
         ends[at] = arrive(
             hyperparameters, mean_factors, tol, is_last, log_likelihood[i], counts[i], first[i], second[i],
-            factors[i], state[at], progress[at], traces[at, row],
+            factors[i], parameters_in(state[at, 1], k, d)[1], weights, means, covariances, state[at, 0], progress[at],
+            traces[at, row],
         )  # fmt: skip

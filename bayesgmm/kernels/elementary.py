@@ -72,11 +72,11 @@ LOG_ODD = 6.666666666666735130e-01, 2.857142874366239149e-01, 1.8183572161618050
 
 
 def exponential_series(reach: float, degree: int) -> list[float]:
-    """Return ``q``, highest power first, of ``exp(r) = 1 + r + r**2 * q(r)`` for ``|r| <= reach``.
+    """Return ``q``, lowest power first, of ``exp(r) = 1 + r + r**2 * q(r)`` for ``|r| <= reach``.
 
     By Chebyshev interpolation of a series without cancellation.
     """
     powers = np.arange(20)
     taylor = np.polynomial.Polynomial(1 / np.cumprod(powers + 1.0) / (powers + 2))
     near = np.polynomial.Chebyshev.interpolate(taylor, degree, domain=[-reach, reach])
-    return [float(c) for c in near.convert(kind=np.polynomial.Polynomial).coef[::-1]]
+    return [float(c) for c in near.convert(kind=np.polynomial.Polynomial).coef]

@@ -135,7 +135,8 @@ def soft_maximum(log_r, v, size, total, scale, log_density, only_sum):
     k, stride = log_r.shape
     written = pointer(total), pointer(scale), pointer(log_density)
     whole = pointer(log_r), stride, k, size, pointer(v)
-    return call_for_sum(address(SOFT_MAXIMUM, 0), whole + written + (1 if only_sum else 0,))
+    # Not every number of components has code of its own, but two have.
+    return call_for_sum(address(SOFT_MAXIMUM, 2 if k == 2 else 0), whole + written + (1 if only_sum else 0,))
 
 
 @inlined_exactly
