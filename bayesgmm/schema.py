@@ -127,33 +127,29 @@ def tree_of(
     import xarray as xr
 
     rows_of_fit, data = data, data if isinstance(data, Observations) else kept_rows(data)
-    k = draws.parameters.n_components
-    names = {"component": np.arange(k), "feature": list(data.features), "feature_bis": list(data.features)}
-    rows = {"observation": data.index}
     chain, draw = draws.log_posterior.shape
-    sampled = {"chain": np.arange(chain), "draw": np.arange(draw)}
+    features = list(data.features)
+    components = {"component": np.arange(draws.parameters.n_components), "feature": features, "feature_bis": features}
+    sampled = {"chain": np.arange(chain), "draw": np.arange(draw), "observation": data.index}
+    coords = xr.Coordinates(sampled | components)
+    rows = picked(coords, "observation", "feature")
+    seen = {"origin": ("feature", data.origin), "unit": ("feature", data.unit)}
     groups = {
-        "posterior": xr.Dataset(_parameters(draws.parameters, ("chain", "draw")), coords=sampled | names),
-        "sample_stats": xr.Dataset(_sample_stats(draws), coords=sampled | {"component": np.arange(k)}),
-        "observed_data": xr.Dataset(
-            {"observations": (("observation", "feature"), data.values)}, rows | {"feature": list(data.features)}
+        "posterior": xr.Dataset(
+            _parameters(draws.parameters, ("chain", "draw")), picked(coords, "chain", "draw", *components)
         ),
-        "constant_data": xr.Dataset(
-            {
-                "sample_weight": ("observation", np.array(data.sample_weight)),
-                "origin": ("feature", data.origin),
-                "unit": ("feature", data.unit),
-            },
-            rows | {"feature": list(data.features)},
-        ),
-        "optima": _optima(draws.optima, names),
-        "prior_hyperparameters": _hyperparameters(model.prior_for(data), names),
+        "sample_stats": xr.Dataset(_sample_stats(draws), picked(coords, "chain", "draw", "component")),
+        "observed_data": xr.Dataset({"observations": (("observation", "feature"), data.values)}, rows),
+        "constant_data": xr.Dataset({"sample_weight": ("observation", np.array(data.sample_weight)), **seen}, rows),
+        "optima": _optima(draws.optima, picked(coords, *components)),
+        "prior_hyperparameters": _hyperparameters(model.prior_for(data), picked(coords, *components)),
     }
     if draws.trace:
-        groups["trace"] = _trace(draws.trace, names)
+        groups["trace"] = _trace(draws.trace, picked(coords, *components))
     if draws.labels is not None:
         groups["allocation"] = _allocation(draws.labels, draw, data)
-    tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    tree = xr.DataTree()
+    tree.children = {name: xr.DataTree(group) for name, group in groups.items()}
     tree.attrs = (
         identity(data, model)
         | _named_source(rows_of_fit)
@@ -168,6 +164,14 @@ def tree_of(
         }
     )
     return tree
+
+
+def picked(coords: xr.Coordinates, *names: str) -> xr.Coordinates:
+    """Return some of the coordinates; their indexes, which take long to make, are those of the others."""
+    import xarray as xr
+
+    variables, indexes = coords.variables, coords.xindexes
+    return xr.Coordinates({name: variables[name] for name in names}, {name: indexes[name] for name in names})
 
 
 def kept_rows(data: Rows) -> Observations:
@@ -219,7 +223,7 @@ def _sample_stats(draws: Draws) -> dict[str, Any]:
     return {name: (pair if values.ndim == 2 else (*pair, "component"), values) for name, values in stats.items()}
 
 
-def _optima(optima: Optima, names: dict[str, Any]) -> xr.Dataset:
+def _optima(optima: Optima, names: xr.Coordinates) -> xr.Dataset:
     import xarray as xr
 
     values = {
@@ -227,12 +231,12 @@ def _optima(optima: Optima, names: dict[str, Any]) -> xr.Dataset:
         "basin_share": ("optimum", optima.basin_share),
         "spurious": ("optimum", optima.spurious),
     }
-    coords = names | {"optimum": np.arange(len(optima.log_posterior))}
+    coords = names | xr.Coordinates({"optimum": np.arange(len(optima.log_posterior))})
     attrs = {"dropped_starts": optima.dropped}
     return xr.Dataset(values | _parameters(optima.parameters, ("optimum",)), coords, attrs)
 
 
-def _hyperparameters(prior: Prior, names: dict[str, Any]) -> xr.Dataset:
+def _hyperparameters(prior: Prior, names: xr.Coordinates) -> xr.Dataset:
     import xarray as xr
 
     given = {name: value for name, value in asdict(prior).items() if name in HYPERPARAMETER_DIMS}
@@ -252,11 +256,11 @@ def _allocation(labels: np.ndarray, draws: int, data: Observations) -> xr.Datase
     return xr.Dataset({"labels": (tuple(coords), labels)}, coords)
 
 
-def _trace(trace: Mapping[str, np.ndarray], names: dict[str, Any]) -> xr.Dataset:
+def _trace(trace: Mapping[str, np.ndarray], names: xr.Coordinates) -> xr.Dataset:
     import xarray as xr
 
     values = {name: (("iteration", *PARAMETER_DIMS.get(name, ())), array) for name, array in trace.items()}
-    return xr.Dataset(values, names | {"iteration": np.arange(len(trace["log_posterior"]))})
+    return xr.Dataset(values, names | xr.Coordinates({"iteration": np.arange(len(trace["log_posterior"]))}))
 
 
 def dataset(tree: xr.DataTree, group: str) -> xr.Dataset:
