@@ -21,9 +21,9 @@ from bayesgmm.kernels.lanes import BITS, BYTES, DOUBLE, POINTER, WHOLE, WIDTH, C
 #: Vectors that fit into registers beside what is loaded.
 REGISTERS = 32 if WIDTH == 8 else 16
 #: Most features whose centred values stay in registers while their squared distance is computed.
-FEW = 12 if WIDTH == 8 else 5
+FEW = 12 if WIDTH == 8 else 4
 #: Rows (in vectors) and columns of a tile of sums in registers, beside a vector of each row and what is spread.
-TILE = (4, 6) if WIDTH == 8 else (3, 3)
+TILE = (4, 6) if WIDTH == 8 else (4, 2)
 
 VOID = ir.VoidType()
 

@@ -9,9 +9,11 @@ import math
 
 from llvmlite import ir
 
-from bayesgmm.kernels.assembly import FEW, REGISTERS, VOID
+from bayesgmm.kernels.assembly import REGISTERS, VOID
 from bayesgmm.kernels.lanes import POINTER, WHOLE, WIDTH, Code, Lanes
 
+#: Most features whose sums are taken range by range, and not in tiles.
+FEW = 12
 #: Features of a panel, and of the tiles before it, whose pairs are summed in registers. Of 16, twelve sums leave room
 #: for no more than two features across: with four, sums are moved to memory and back, and the loop takes twice as long.
 TALL, ACROSS = (6, 4) if WIDTH == 8 else (6, 2)
