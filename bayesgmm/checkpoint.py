@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +42,8 @@ class Checkpoint:
         What is kept.
     written, cost : float
         When the file was written last, by the monotonic clock, and how long that took; seconds.
+    lock : Lock
+        Held while anything is changed: chains are kept by threads of their own.
     """
 
     path: Path
@@ -46,6 +51,7 @@ class Checkpoint:
     sections: dict[str, dict[str, np.ndarray]]
     written: float = field(default_factory=time.monotonic)
     cost: float = 0.0
+    lock: Any = field(default_factory=threading.RLock)
 
     @classmethod
     def of(
@@ -82,16 +88,23 @@ class Checkpoint:
         """Whether the file is old enough to be written again."""
         return time.monotonic() - self.written > max(SECONDS, TIMES * self.cost)
 
-    def put(self, section: str, arrays: dict[str, Any]) -> None:
-        """Keep arrays in a section, and write the file.
+    def keep(self, section: str, arrays: dict[str, Any]) -> None:
+        """Keep arrays in a section, to be written with the next that is put."""
+        with self.lock:
+            self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+
+    def put(self, section: str, arrays: dict[str, Any], *, instead_of: str = "") -> None:
+        """Keep arrays in a section, in place of another if one is named, and write the file.
 
         Raises
         ------
         OSError
             If it cannot be written: the message says where and how large it is; the file there was before stays.
         """
-        self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
-        self._write()
+        with self.lock:
+            self.keep(section, arrays)
+            self.sections.pop(instead_of, None)
+            self._write()
 
     def _write(self) -> None:
         began = time.monotonic()
@@ -111,6 +124,61 @@ class Checkpoint:
             ) from error
         self.written = time.monotonic()
         self.cost = self.written - began
+
+
+class Evaluations:
+    """A function that answers from a section of a checkpoint what it was asked at the same turn before.
+
+    The state of a sampler is known to nobody else, but follows from its seed and from the answers that it got. Given
+    these again, it comes to where it was, to the bit, and asks for what is new.
+
+    Parameters
+    ----------
+    function : callable
+        Value and slope (size,) at a point (size,).
+    size : int
+        Length of points.
+    checkpoint : Checkpoint
+        Where answers are kept.
+    section : str
+        Under this name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        size: int,
+        checkpoint: Checkpoint,
+        section: str,
+    ) -> None:
+        self._function, self._checkpoint, self._section = function, checkpoint, section
+        kept = checkpoint.get(section) or {"asked": np.empty(0, np.uint64), "answers": np.empty((0, 1 + size))}
+        self._asked, self._answers = kept["asked"], kept["answers"]
+        self._turn, self._known = 0, len(self._asked)
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return value and slope."""
+        turn, asked = self._turn, int.from_bytes(hashlib.blake2b(point.tobytes(), digest_size=8).digest(), "little")
+        if not (turn < self._known and self._asked[turn] == asked):
+            self._note(turn, asked, *self._function(point))
+        self._turn += 1
+        return float(self._answers[turn, 0]), self._answers[turn, 1:]
+
+    def _note(self, turn: int, asked: int, value: float, slope: np.ndarray) -> None:
+        """Keep an answer, and forget those that were once given at later turns."""
+        if turn == len(self._asked):
+            self._asked, self._answers = (
+                np.resize(a, (max(64, 2 * turn), *a.shape[1:])) for a in (self._asked, self._answers)
+            )
+        self._asked[turn], self._answers[turn, 0], self._answers[turn, 1:] = asked, value, slope
+        self._known = turn + 1
+        known = {"asked": self._asked[: turn + 1], "answers": self._answers[: turn + 1]}
+        if not self._checkpoint.is_due:
+            self._checkpoint.keep(self._section, known)
+            return
+        # No chain ends for want of room: when it is finished and there is still none, that is said.
+        with suppress(OSError):
+            self._checkpoint.put(self._section, known)
 
 
 def checked_path(path: Any) -> str | None:

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
-from bayesgmm.checkpoint import Checkpoint, checked_path
+from bayesgmm.checkpoint import Checkpoint, Evaluations, checked_path
 from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
@@ -73,9 +73,11 @@ class NUTS:
         draws do not depend on it.
 
     checkpoint : path, optional
-        A file in which every finished chain is kept; chains are then sampled each with a seed of its own. The same fit
-        (data, model, settings, seed) given again samples those that are missing, from their beginning, for a chain
-        under way has a state that only nutpie knows: to the same bits. It stays until it is removed.
+        A file in which every finished chain is kept; chains are then sampled each with a seed of its own. Of rows in
+        several blocks, whose passes take time, it keeps within a twentieth of that time what chains under way have
+        computed. The same fit (data, model, settings, seed) given again goes on to the same bits: a chain under way
+        begins anew, for only nutpie knows its state, but where passes were kept it computes none of them twice. It
+        stays until it is removed.
 
     Examples
     --------
@@ -167,6 +169,8 @@ class Sampling:
         Whether it draws a bar.
     cores : int
         Chains at a time.
+    saved : tuple, optional
+        Checkpoint, and the section of it in which a chain that is sampled alone keeps its passes.
     """
 
     engine: NUTS
@@ -174,6 +178,7 @@ class Sampling:
     seed: int
     progress: bool
     cores: int
+    saved: tuple[Checkpoint, str] | None = None
 
 
 def _sample_chain_by_chain(
@@ -185,17 +190,21 @@ def _sample_chain_by_chain(
     alone = replace(sampling.engine, chains=1, checkpoint=None)
 
     def one(at: int) -> Any:
-        return sample(replace(sampling, engine=alone, seed=int(seeds[at]), cores=1), data, prior)
+        kept = saved, f"passes{at}"
+        return sample(replace(sampling, engine=alone, seed=int(seeds[at]), cores=1, saved=kept), data, prior)
 
     missing = [at for at in range(number) if saved.get(f"chain{at}") is None]
     with ThreadPoolExecutor(sampling.cores) as pool:
         under_way = {pool.submit(one, at): at for at in missing}
-        for finished in as_completed(under_way):
-            parameters, stats = finished.result()
-            if parameters.grid[1] < alone.draws:
-                raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
-            drawn = dict(zip(PARAMETERS, parameters.arrays, strict=True))
-            saved.put(f"chain{under_way[finished]}", drawn | stats)
+        try:
+            for finished in as_completed(under_way):
+                parameters, stats = finished.result()
+                if parameters.grid[1] < alone.draws:
+                    raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
+                drawn, at = dict(zip(PARAMETERS, parameters.arrays, strict=True)), under_way[finished]
+                saved.put(f"chain{at}", drawn | stats, instead_of=f"passes{at}")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # After a failure, no further chain is begun.
     chains = [saved.sections[f"chain{at}"] for at in range(number)]
     return _parameters_and_stats({name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]})
 
@@ -303,7 +312,19 @@ def _nutpie_on_compact(sampling: Sampling, at: int) -> Any:
         # By the chain's own seed, for the order in which chains begin is not fixed.
         return sampling.starts.draw_near(chain_seed, at)
 
-    return _run_nutpie(sampling, (_in_c if COMPILES and white.is_one_function else _in_python)(white, start))
+    if COMPILES and white.is_one_function:
+        return _run_nutpie(sampling, _in_c(white, start))
+    size, posterior = white.centre.size, white.value_and_gradient
+    if sampling.saved is not None:
+        posterior = Evaluations(posterior, size, *sampling.saved)
+    nothing = np.zeros(size)
+    watched = Watched(posterior, (-np.inf, nothing)), Watched(start, nothing)
+    try:
+        return _run_nutpie(sampling, _in_python(*watched, size))
+    finally:
+        for function in watched:
+            if function.failure is not None:
+                raise function.failure
 
 
 def _in_c(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
@@ -329,13 +350,31 @@ def _in_c(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
     )
 
 
-def _in_python(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
+class Watched:
+    """A function that, once it has failed, answers at once and always the same, so that sampling ends.
+
+    Of an exception nutpie makes a panic that does not say what it was.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], otherwise: Any) -> None:
+        self._function, self._otherwise, self.failure = function, otherwise, None
+
+    def __call__(self, point: Any) -> Any:
+        """Return what the function does, or the answer of one that has failed."""
+        if self.failure is None:
+            try:
+                return self._function(point)
+            except Exception as error:
+                self.failure = error
+        return self._otherwise
+
+
+def _in_python(posterior: Callable[..., Any], start: Callable[[int], np.ndarray], size: int) -> Any:
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    size = white.centre.size
     return from_pyfunc(
         size,
-        lambda: white.value_and_gradient,
+        lambda: posterior,
         lambda *_: lambda point: {"eta": np.asarray(point)},
         [np.dtype(np.float64)],
         [(size,)],

@@ -1,9 +1,11 @@
 """Checkpoints: a process killed at any moment loses little, and goes on to the same bits."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import bayesgmm as bg
 from bayesgmm import checkpoint as module
 from bayesgmm.climbs import Stopping, climb
+from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, sums
 from bayesgmm.initialize import candidates
 
@@ -33,7 +36,8 @@ def slowed(*arguments):
 estep.folded = slowed
 x = bg.datasets.load_faithful()
 engine = {"em": bg.EM(n_init=3, max_iter=40, checkpoint=sys.argv[2]),
-          "gibbs": bg.Gibbs(draws=30, tune=10, chains=2, checkpoint=sys.argv[2])}[sys.argv[1]]
+          "gibbs": bg.Gibbs(draws=30, tune=10, chains=2, checkpoint=sys.argv[2]),
+          "nuts": bg.NUTS(draws=20, tune=20, chains=2, checkpoint=sys.argv[2])}[sys.argv[1]]
 import warnings
 warnings.simplefilter("ignore")
 print("begin", flush=True)
@@ -61,7 +65,7 @@ def run(engine, path, pause, kill_after=None):
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("engine", ["em", "gibbs"])
+@pytest.mark.parametrize("engine", ["em", "gibbs", "nuts"])
 def test_a_fit_killed_at_random_moments_ends_at_the_same_bits(engine, kills, tmp_path, rng):
     whole = run(engine, tmp_path / "whole.npz", 0)
     path, sizes = tmp_path / "killed.npz", []
@@ -112,7 +116,8 @@ def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, 
 
         def stop_later(self, seen=seen):
             written(self)
-            if next(seen, None) is None:
+            in_chain = threading.current_thread() is not threading.main_thread()
+            if not in_chain and next(seen, None) is None:
                 raise Killed
 
         monkeypatch.setattr(module.Checkpoint, "_write", stop_later)
@@ -125,6 +130,60 @@ def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, 
     assert bits(found) == bits(whole)
     again = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
     assert bits(again) == bits(whole)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
+def test_a_chain_of_nuts_goes_on_without_the_passes_that_were_kept(faithful, chunked, tmp_path, monkeypatch):
+    """As if it had been killed in the middle of its chains, and given again: no kept pass is made twice."""
+    path, then, compute = tmp_path / "a.npz", tmp_path / "then.npz", Whitening.value_and_gradient
+    engine = bg.NUTS(draws=20, tune=30, chains=2, cores=2, checkpoint=path)
+    asked, middle = [], [np.inf]
+
+    def counted(self, eta):
+        asked.append(eta)
+        if len(asked) == middle[0]:
+            shutil.copy(path, then)
+        return compute(self, eta)
+
+    monkeypatch.setattr(Whitening, "value_and_gradient", counted)
+    whole = bg.fit(faithful, 2, engine=engine, seed=5, progress=False)
+    passes = len(asked)
+    path.unlink()
+    asked.clear()
+    middle[0] = 2 * passes // 3
+    bg.fit(faithful, 2, engine=engine, seed=5, progress=False)
+    kept = np.load(then)
+    known = [len(kept[name]) for name in kept.files if name.endswith("/asked")]
+    assert len(known) == 2, "both chains were under way"
+    assert sum(known) > passes // 2
+    then.replace(path)
+    asked.clear()
+    found = bg.fit(faithful, 2, engine=engine, seed=5, progress=False)
+    assert bits(found) == bits(whole)
+    assert len(asked) == passes - sum(known)
+    assert not any(name.endswith("/asked") for name in np.load(path).files)
+
+
+def test_what_was_kept_of_other_passes_is_not_believed(tmp_path):
+    """Points are compared: from the first that differs on, all is computed."""
+    saved = module.Checkpoint(tmp_path / "a.npz", "of this fit", {})
+    points, made = np.arange(10.0).reshape(5, 2), []
+
+    def function(point):
+        made.append(point.copy())
+        return -0.5 * point @ point, -point
+
+    first = module.Evaluations(function, 2, saved, "passes")
+    for point in points:
+        first(point)
+    points[2] += 1
+    made.clear()
+    again = module.Evaluations(function, 2, saved, "passes")
+    for point in points:
+        value, slope = again(point)
+        assert value == -0.5 * point @ point
+        assert (slope == -point).all()
+    assert len(made) == 3
 
 
 def test_what_is_kept_does_not_climb_on(faithful, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import nuts
-from bayesgmm.compact import CompactPosterior
+from bayesgmm.compact import CompactPosterior, Whitening
+from bayesgmm.data import sums
 from bayesgmm.diagnostics import Run, complaints, invariants, stuck_chains, table
 from bayesgmm.estep import e_step
 from bayesgmm.nuts import Sampling, _sample_compact
@@ -42,12 +43,39 @@ def test_the_sampler_that_calls_no_python_draws_the_same_bits(monkeypatch, faith
     with monkeypatch.context() as patched:
         patched.delattr(nuts, "_in_python")
         runs = [run()]
-    monkeypatch.setattr(nuts, "_in_c", nuts._in_python)
+    in_python = lambda white, start: nuts._in_python(white.value_and_gradient, start, white.centre.size)  # noqa: E731
+    monkeypatch.setattr(nuts, "_in_c", in_python)
     runs.append(run())
     one, other = ({"means": run.parameters.means, **run.sample_stats} for run in runs)
     assert {"diverging", "n_steps", "energy"} < set(one)
     assert all(np.array_equal(one[name], other[name]) for name in one)
     assert one["diverging"].any()
+
+
+@pytest.mark.parametrize("at", [0, 150])
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_fails_in_the_middle_is_raised_as_what_it_was(at, kept, monkeypatch, faithful, tmp_path):
+    """A source that can no longer be read: at the first evaluation of a chain, and later."""
+    compute, run, calls = Whitening.value_and_gradient, nuts._run_nutpie, []
+
+    def lost(self, eta):
+        if calls:
+            calls.append(0)
+        if len(calls) > at + 1:
+            raise OSError("the disk is gone")
+        return compute(self, eta)
+
+    def run_on_lost(*arguments):
+        calls.append(0)
+        return run(*arguments)
+
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(Whitening, "value_and_gradient", lost)
+    monkeypatch.setattr(nuts, "_run_nutpie", run_on_lost)
+    engine = bg.NUTS(**QUICK, cores=1, checkpoint=tmp_path / "c.npz" if kept else None)
+    with pytest.raises(OSError, match="the disk is gone"):
+        bg.fit(faithful, 2, engine=engine, seed=1, progress=False)
+    assert len(calls) < at + 20, "what is lost is not asked again and again"
 
 
 def test_seeds_and_chains_differ(faithful):
