@@ -26,6 +26,10 @@ from bayesgmm.storage import write_whole
 #: A checkpoint is written when the last is so many seconds old, and so many times as old as it took to write:
 #: at most a twentieth of the time goes into them.
 SECONDS, TIMES = 1.0, 20.0
+#: Raised when engines keep other arrays, or under other names.
+LAYOUT = 2
+#: Bytes of what the passes of one chain gave that are kept.
+MOST_KEPT = 64_000_000
 
 
 @dataclass(slots=True)
@@ -89,9 +93,11 @@ class Checkpoint:
         return time.monotonic() - self.written > max(SECONDS, TIMES * self.cost)
 
     def keep(self, section: str, arrays: dict[str, Any]) -> None:
-        """Keep arrays in a section, to be written with the next that is put."""
+        """Keep arrays in a section, and write the file if that is due."""
         with self.lock:
             self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+            if self.is_due:
+                self._write()
 
     def put(self, section: str, arrays: dict[str, Any], *, instead_of: str = "") -> None:
         """Keep arrays in a section, in place of another if one is named, and write the file.
@@ -102,7 +108,7 @@ class Checkpoint:
             If it cannot be written: the message says where and how large it is; the file there was before stays.
         """
         with self.lock:
-            self.keep(section, arrays)
+            self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
             self.sections.pop(instead_of, None)
             self._write()
 
@@ -122,8 +128,9 @@ class Checkpoint:
                 error.errno,
                 f"the checkpoint {str(self.path)!r} of {needed:,} bytes cannot be written: {error.strerror}",
             ) from error
-        self.written = time.monotonic()
-        self.cost = self.written - began
+        finally:  # A full disk, too, is not tried again at once.
+            self.written = time.monotonic()
+            self.cost = self.written - began
 
 
 class Evaluations:
@@ -159,26 +166,29 @@ class Evaluations:
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return value and slope."""
         turn, asked = self._turn, int.from_bytes(hashlib.blake2b(point.tobytes(), digest_size=8).digest(), "little")
-        if not (turn < self._known and self._asked[turn] == asked):
-            self._note(turn, asked, *self._function(point))
         self._turn += 1
-        return float(self._answers[turn, 0]), self._answers[turn, 1:]
+        if turn < self._known and self._asked[turn] == asked:
+            return float(self._answers[turn, 0]), self._answers[turn, 1:]
+        value, slope = self._function(point)
+        if turn * self._answers[:1].nbytes < MOST_KEPT:
+            self._note(turn, asked, value, slope)
+        return value, slope
 
     def _note(self, turn: int, asked: int, value: float, slope: np.ndarray) -> None:
         """Keep an answer, and forget those that were once given at later turns."""
+        if turn < self._known:  # What the checkpoint holds is not written over.
+            self._asked, self._answers = self._asked[:turn], self._answers[:turn]
         if turn == len(self._asked):
             self._asked, self._answers = (
                 np.resize(a, (max(64, 2 * turn), *a.shape[1:])) for a in (self._asked, self._answers)
             )
         self._asked[turn], self._answers[turn, 0], self._answers[turn, 1:] = asked, value, slope
         self._known = turn + 1
-        known = {"asked": self._asked[: turn + 1], "answers": self._answers[: turn + 1]}
-        if not self._checkpoint.is_due:
-            self._checkpoint.keep(self._section, known)
-            return
         # No chain ends for want of room: when it is finished and there is still none, that is said.
         with suppress(OSError):
-            self._checkpoint.put(self._section, known)
+            self._checkpoint.keep(
+                self._section, {"asked": self._asked[: turn + 1], "answers": self._answers[: turn + 1]}
+            )
 
 
 def checked_path(path: Any) -> str | None:
@@ -200,7 +210,7 @@ def checked_path(path: Any) -> str | None:
 
 def _identity(engine: Any, data: Rows, prior: Prior, start: MixtureParameters | None, rng: np.random.Generator) -> str:
     settings = {name: value for name, value in asdict(engine).items() if name not in ("checkpoint", "cores")}
-    digest = hashlib.sha256(json.dumps([type(engine).__name__, settings, version("bayesgmm")]).encode())
+    digest = hashlib.sha256(json.dumps([type(engine).__name__, settings, version("bayesgmm"), LAYOUT]).encode())
     digest.update(data.fingerprint().encode())
     for value in asdict(prior).values():
         digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())

@@ -137,11 +137,11 @@ class Climbs:
 
     def numbers(self, at: int) -> Float[np.ndarray, "evaluation number"]:
         """Return what is kept of each evaluation of a start, the log posterior up to a constant first."""
-        made = int(self.evaluations[at])
-        held = [(done, part[at - begin]) for begin, done, part in self.stretches if begin <= at < begin + len(part)]
-        # Of a stretch, what was made before the next one began.
-        stops = [min(done, made) for done, _ in held[1:]] + [made]
-        parts = [part[: max(0, stop - done)] for (done, part), stop in zip(held, stops, strict=False)]
+        stop, parts = int(self.evaluations[at]), []
+        for begin, done, part in reversed(self.stretches):
+            if begin <= at < begin + len(part):
+                parts = [part[at - begin, : max(0, stop - done)], *parts]
+                stop = min(stop, done)  # Of a stretch, what was made before any later one began.
         return np.concatenate(parts or [np.empty((0, 1 + self.state.shape[2]))])
 
     def trace(self, at: int) -> dict[str, np.ndarray]:

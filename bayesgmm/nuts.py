@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numba
@@ -74,10 +74,10 @@ class NUTS:
 
     checkpoint : path, optional
         A file in which every finished chain is kept; chains are then sampled each with a seed of its own. Of rows in
-        several blocks, whose passes take time, it keeps within a twentieth of that time what chains under way have
-        computed. The same fit (data, model, settings, seed) given again goes on to the same bits: a chain under way
-        begins anew, for only nutpie knows its state, but where passes were kept it computes none of them twice. It
-        stays until it is removed.
+        several blocks, whose passes take time, it keeps within a twentieth of that time what the sampler's passes gave
+        (64 MB a chain). The same fit (data, model, settings, seed) given again goes on to the same bits: a chain under
+        way begins anew, for only nutpie knows its state, but the passes that were kept are not made again. It stays
+        until it is removed.
 
     Examples
     --------
@@ -153,6 +153,33 @@ class NUTS:
         return 1 if is_serial else min(self.chains, numba.get_num_threads())
 
 
+@dataclass(slots=True)
+class Failure:
+    """What went wrong in a run, if anything did: all chains that call Python then end at once.
+
+    Of an exception in a function nutpie would make a panic that does not say what it was.
+
+    Attributes
+    ----------
+    error : BaseException, optional
+        The first.
+    """
+
+    error: BaseException | None = None
+
+    def watched(self, function: Callable[[Any], Any], otherwise: Any) -> Callable[[Any], Any]:
+        """Return a function that, once something went wrong, answers at once and always the same."""
+
+        def watched(point: Any) -> Any:
+            try:
+                return otherwise if self.error else function(point)
+            except Exception as error:
+                self.error = error
+                return otherwise
+
+        return watched
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampling:
     """One run of a sampler, settled.
@@ -169,6 +196,8 @@ class Sampling:
         Whether it draws a bar.
     cores : int
         Chains at a time.
+    failure : Failure
+        Of any chain.
     saved : tuple, optional
         Checkpoint, and the section of it in which a chain that is sampled alone keeps its passes.
     """
@@ -178,6 +207,7 @@ class Sampling:
     seed: int
     progress: bool
     cores: int
+    failure: Failure = field(default_factory=Failure)
     saved: tuple[Checkpoint, str] | None = None
 
 
@@ -193,18 +223,25 @@ def _sample_chain_by_chain(
         kept = saved, f"passes{at}"
         return sample(replace(sampling, engine=alone, seed=int(seeds[at]), cores=1, saved=kept), data, prior)
 
+    def keep(at: int, parameters: MixtureParameters, stats: dict[str, np.ndarray]) -> None:
+        if parameters.grid[1] < alone.draws:
+            raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
+        drawn = dict(zip(PARAMETERS, parameters.arrays, strict=True))
+        saved.put(f"chain{at}", drawn | stats, instead_of=f"passes{at}")
+
     missing = [at for at in range(number) if saved.get(f"chain{at}") is None]
     with ThreadPoolExecutor(sampling.cores) as pool:
         under_way = {pool.submit(one, at): at for at in missing}
         try:
             for finished in as_completed(under_way):
-                parameters, stats = finished.result()
-                if parameters.grid[1] < alone.draws:
-                    raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
-                drawn, at = dict(zip(PARAMETERS, parameters.arrays, strict=True)), under_way[finished]
-                saved.put(f"chain{at}", drawn | stats, instead_of=f"passes{at}")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # After a failure, no further chain is begun.
+                keep(under_way.pop(finished), *finished.result())
+        except BaseException as error:
+            sampling.failure.error = sampling.failure.error or error
+            pool.shutdown(cancel_futures=True)
+            for other, at in under_way.items():
+                if not other.cancelled() and other.exception() is None:
+                    keep(at, *other.result())
+            raise
     chains = [saved.sections[f"chain{at}"] for at in range(number)]
     return _parameters_and_stats({name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]})
 
@@ -314,17 +351,21 @@ def _nutpie_on_compact(sampling: Sampling, at: int) -> Any:
 
     if COMPILES and white.is_one_function:
         return _run_nutpie(sampling, _in_c(white, start))
-    size, posterior = white.centre.size, white.value_and_gradient
-    if sampling.saved is not None:
+    size, posterior, failure = white.centre.size, white.value_and_gradient, sampling.failure
+    if sampling.saved is not None and white.posterior.by_blocks:
         posterior = Evaluations(posterior, size, *sampling.saved)
-    nothing = np.zeros(size)
-    watched = Watched(posterior, (-np.inf, nothing)), Watched(start, nothing)
+    nowhere, there = (-np.inf, np.zeros(size)), np.zeros(size)
+    compiled = _in_python(failure.watched(posterior, nowhere), failure.watched(start, there), size)
+    tree = None
     try:
-        return _run_nutpie(sampling, _in_python(*watched, size))
-    finally:
-        for function in watched:
-            if function.failure is not None:
-                raise function.failure
+        tree = _run_nutpie(sampling, compiled)
+    except Exception:
+        # What nutpie says, where no chain has a place to start from, is no news.
+        if failure.error is None:
+            raise
+    if failure.error is not None:
+        raise failure.error
+    return tree
 
 
 def _in_c(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
@@ -348,25 +389,6 @@ def _in_c(white: Whitening, start: Callable[[int], np.ndarray]) -> Any:
         _shapes={"eta": (size,)},
         _coords={},
     )
-
-
-class Watched:
-    """A function that, once it has failed, answers at once and always the same, so that sampling ends.
-
-    Of an exception nutpie makes a panic that does not say what it was.
-    """
-
-    def __init__(self, function: Callable[[Any], Any], otherwise: Any) -> None:
-        self._function, self._otherwise, self.failure = function, otherwise, None
-
-    def __call__(self, point: Any) -> Any:
-        """Return what the function does, or the answer of one that has failed."""
-        if self.failure is None:
-            try:
-                return self._function(point)
-            except Exception as error:
-                self.failure = error
-        return self._otherwise
 
 
 def _in_python(posterior: Callable[..., Any], start: Callable[[int], np.ndarray], size: int) -> Any:

@@ -164,6 +164,27 @@ def test_a_chain_of_nuts_goes_on_without_the_passes_that_were_kept(faithful, chu
     assert not any(name.endswith("/asked") for name in np.load(path).files)
 
 
+def test_no_more_is_kept_of_passes_than_there_is_room_for(tmp_path, monkeypatch):
+    """What is kept is the beginning, which can be given again."""
+    saved, made = module.Checkpoint(tmp_path / "a.npz", "of this fit", {}), []
+    monkeypatch.setattr(module, "MOST_KEPT", 100 * 8 * 3)
+
+    def function(point):
+        made.append(point)
+        return -0.5 * point @ point, -point
+
+    points = np.random.default_rng(1).normal(size=(150, 2))
+    for expected in (150, 50):
+        evaluations = module.Evaluations(function, 2, saved, "passes")
+        for point in points:
+            value, slope = evaluations(point)
+            assert value == -0.5 * point @ point
+            assert (slope == -point).all()
+        assert len(made) == expected
+        assert len(saved.sections["passes"]["asked"]) == 100
+        made.clear()
+
+
 def test_what_was_kept_of_other_passes_is_not_believed(tmp_path):
     """Points are compared: from the first that differs on, all is computed."""
     saved = module.Checkpoint(tmp_path / "a.npz", "of this fit", {})

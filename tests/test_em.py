@@ -241,6 +241,29 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
 
 
 @pytest.mark.parametrize("trace", ["objective", "parameters"])
+@pytest.mark.parametrize("chunk", [64, sums.CHUNK_ROWS])
+def test_the_trace_of_a_fit_is_that_of_its_best_start(trace, chunk, monkeypatch, faithful):
+    """No more and no less, though others climb on for stretches after it, and it is polished."""
+    monkeypatch.setattr("bayesgmm.climbs.STRETCH", 8)
+    monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
+    engine = bg.EM(n_init=5, trace=trace)
+    result = bg.fit(faithful, 3, engine=engine, seed=0)
+    found = result.tree["trace"]
+    objective = found["log_posterior"].values
+    assert np.isfinite(objective).all()
+    assert (np.diff(objective) >= -1e-9 * np.abs(objective[1:])).all()
+    assert len(np.unique(objective)) > 0.8 * len(objective)
+    assert objective[-1] == pytest.approx(float(result.tree["sample_stats"]["lp"][0, 0]), rel=1e-12)
+    if trace == "parameters":
+        assert np.allclose(found["weights"].sum("component"), 1)
+        steps = bg.MixtureParameters(*(found[name].values for name in ("weights", "means", "covariances")))
+        data = Observations.of(faithful)
+        scores = [float(bg.e_step(steps[at], data).log_likelihood) for at in range(len(objective))]
+        prior = ConjugatePrior.from_data(faithful, 3)
+        assert np.allclose(scores + prior.log_density(steps), objective, rtol=1e-10)
+
+
+@pytest.mark.parametrize("trace", ["objective", "parameters"])
 def test_the_trace_of_a_start_that_was_taken_on_is_that_of_both_climbs(galaxies, trace):
     """From the first state of the first climb to the last of the second, without what neither made."""
     data, prior = Observations.of(galaxies), ConjugatePrior.from_data(galaxies, 3)

@@ -1,6 +1,7 @@
 """NUTS: the posterior, from EM's modes, the same whatever the form, the sampler and the number of cores."""
 
 import re
+import time
 import warnings
 
 import numpy as np
@@ -76,6 +77,47 @@ def test_what_fails_in_the_middle_is_raised_as_what_it_was(at, kept, monkeypatch
     with pytest.raises(OSError, match="the disk is gone"):
         bg.fit(faithful, 2, engine=engine, seed=1, progress=False)
     assert len(calls) < at + 20, "what is lost is not asked again and again"
+
+
+def test_a_chain_that_finds_no_start_ends_all(monkeypatch, faithful):
+    draw_near, compute, calls = Starts.draw_near, Whitening.value_and_gradient, []
+
+    def fails_once(self, seed, at):
+        if not calls:
+            calls.append(seed)
+            raise OSError("the disk was away")
+        return draw_near(self, seed, at)
+
+    def counted(self, eta):
+        calls.extend([0] * bool(calls))
+        return compute(self, eta)
+
+    monkeypatch.setattr(sums, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(Starts, "draw_near", fails_once)
+    monkeypatch.setattr(Whitening, "value_and_gradient", counted)
+    with pytest.raises(OSError, match="the disk was away"):
+        bg.fit(faithful, 2, engine=bg.NUTS(**QUICK, cores=1), seed=1, progress=False)
+    assert len(calls) < 20, "what cannot end well is not sampled"
+
+
+def test_chains_that_are_finished_are_kept_when_another_fails(monkeypatch, faithful, tmp_path):
+    run, runs, path = nuts._run_nutpie, [], tmp_path / "c.npz"
+
+    def second_fails(*arguments):
+        runs.append(0)
+        if len(runs) == 2:
+            raise OSError("no more")
+        found = run(*arguments)
+        time.sleep(0.5)  # It ends after the second has failed.
+        return found
+
+    monkeypatch.setattr(nuts, "_run_nutpie", second_fails)
+    engine = bg.NUTS(**QUICK, cores=2, checkpoint=path)
+    with pytest.raises(OSError, match="no more"):
+        bg.fit(faithful, 2, engine=engine, seed=1, progress=False)
+    assert any(name.startswith("chain") for name in np.load(path).files)
+    quietly(faithful, 2, engine)
+    assert len(runs) == 5
 
 
 def test_seeds_and_chains_differ(faithful):

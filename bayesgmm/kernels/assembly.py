@@ -237,7 +237,7 @@ class WeighDiagonal(Weigh):
 
 
 def exponential(x: Lanes) -> Lanes:
-    """Return the exponential of numbers that are at most 0, within 1.1 ulp; 0 below 1e-278.
+    """Return the exponential of numbers that are at most 0, within 1.5 ulp; 0 below 1e-278.
 
     Cody & Waite (1980): ``exp(x) = 2**(m / s) * exp(r)`` with ``|r| <= log(2) / (2 s)``. The powers of two for the
     whole numbers below ``s`` are looked up (Tang 1989, doi:10.1145/63522.214928) where one instruction does it.

@@ -13,7 +13,7 @@ from bayesgmm.kernels.assembly import REGISTERS, VOID
 from bayesgmm.kernels.lanes import POINTER, WHOLE, WIDTH, Code, Lanes
 
 #: Most features whose sums are taken range by range, and not in tiles.
-FEW = 12
+MOST_RANGED = 12
 #: Features of a panel, and of the tiles before it, whose pairs are summed in registers. Of 16, twelve sums leave room
 #: for no more than two features across: with four, sums are moved to memory and back, and the loop takes twice as long.
 TALL, ACROSS = (6, 4) if WIDTH == 8 else (6, 2)
@@ -29,7 +29,7 @@ class Moments:
         kinds = [POINTER, WHOLE, WHOLE, WHOLE, WHOLE, *[POINTER] * 7]
         self.code, self.d = Code(module, name, kinds, VOID), d
         self.columns, self.stride, k, self.size, self.skipped, *self.components, self.centred = self.code.function.args
-        self.tiled = d > FEW
+        self.tiled = d > MOST_RANGED
         self.code.loop(0, k, 1, [], self.component)
         self.code.builder.ret_void()
 
