@@ -177,7 +177,7 @@ def climb(
     return Problem.of(data, prior, rule, weights).climbed(first, saved)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Problem:
     """What is climbed, as the compiled steps read it: set up once, climbed from any starts.
 

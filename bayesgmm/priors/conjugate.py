@@ -123,7 +123,7 @@ class ConjugatePrior:
     @property
     def is_proper(self) -> bool:
         """Whether the density integrates to one (the flat prior does not)."""
-        return bool((np.asarray(self.shrinkage) > 0).all())
+        return min(np.ravel(self.shrinkage).tolist()) > 0
 
     def in_units(self, origin: Float[np.ndarray, " d"], unit: Float[np.ndarray, " d"]) -> ConjugatePrior:
         """Return the prior of the parameters of ``(x - origin) / unit``."""
