@@ -170,14 +170,14 @@ class Failure:
     def watched(self, function: Callable[[Any], Any], otherwise: Any) -> Callable[[Any], Any]:
         """Return a function that, once something went wrong, answers at once and always the same."""
 
-        def watched(point: Any) -> Any:
+        def guarded(point: Any) -> Any:
             try:
                 return otherwise if self.error else function(point)
             except Exception as error:
                 self.error = error
                 return otherwise
 
-        return watched
+        return guarded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
