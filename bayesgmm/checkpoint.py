@@ -55,7 +55,7 @@ class Checkpoint:
     sections: dict[str, dict[str, np.ndarray]]
     written: float = field(default_factory=time.monotonic)
     cost: float = 0.0
-    lock: Any = field(default_factory=threading.RLock)
+    lock: Any = field(default_factory=threading.Lock)
 
     @classmethod
     def of(
@@ -95,7 +95,7 @@ class Checkpoint:
     def keep(self, section: str, arrays: dict[str, Any]) -> None:
         """Keep arrays in a section, and write the file if that is due."""
         with self.lock:
-            self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+            self._hold(section, arrays)
             if self.is_due:
                 self._write()
 
@@ -108,9 +108,12 @@ class Checkpoint:
             If it cannot be written: the message says where and how large it is; the file there was before stays.
         """
         with self.lock:
-            self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+            self._hold(section, arrays)
             self.sections.pop(instead_of, None)
             self._write()
+
+    def _hold(self, section: str, arrays: dict[str, Any]) -> None:
+        self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
 
     def _write(self) -> None:
         began = time.monotonic()
