@@ -76,6 +76,18 @@ def test_two_components_have_the_bits_that_a_third_without_density_leaves_them(r
 
 
 @pytest.mark.compiled
+def test_code_for_two_components_that_is_wrong_gives_way_to_that_for_any(monkeypatch):
+    general = machine.address_of(machine.SOFT_MAXIMUM, 0)
+    monkeypatch.setattr(machine, "_WRITTEN", {(machine.SOFT_MAXIMUM, 0): general})
+    monkeypatch.setattr(machine, "_TABLE", type(machine._TABLE)())
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "_is_right", lambda written, components: False)
+        assert machine.address_of(machine.SOFT_MAXIMUM, 2) == general
+    machine._WRITTEN.pop((machine.SOFT_MAXIMUM, 2))
+    assert machine.address_of(machine.SOFT_MAXIMUM, 2) != general
+
+
+@pytest.mark.compiled
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 18, 33])
 @pytest.mark.parametrize("rows", [8, 24, 40, 104])
 @pytest.mark.parametrize("is_diagonal", [False, True])
