@@ -25,7 +25,7 @@ from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
-from bayesgmm.priors import ConjugatePrior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior, SeparationPrior
 from bayesgmm.result import MixtureResult
 from bayesgmm.simulation import simulate
 from bayesgmm.suffstats import Expectation, SufficientStatistics
@@ -52,6 +52,7 @@ __all__ = [
     "EmptyComponentWarning",
     "Expectation",
     "Gibbs",
+    "HierarchicalPrior",
     "LabelSwitchingWarning",
     "LoadError",
     "MixtureModel",

@@ -20,21 +20,17 @@ from bayesgmm.kernels.climb import (
     GOES_ON,
     arrive_each,
     climb_each,
-    log_prior,
     set_out_each,
     stand_at,
 )
 from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior, as_arrays
-from bayesgmm.priors.densities import factorised
+from bayesgmm.priors import as_arrays, mean_factors
 from bayesgmm.threads import SERIAL_WORK, mapped, worth
 
 #: Evaluations for which there is room at a time.
 STRETCH = 256
 #: Numbers of traces that are written at a time: 8 MB.
 MOST_KEPT = 1_000_000
-#: Of a prior whose means have no covariance of their own.
-NONE = np.empty((0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +205,7 @@ class Problem:
     @classmethod
     def of(cls, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Problem:
         """Write out the prior."""
-        factors = NONE if isinstance(prior, ConjugatePrior) else factorised(prior.loc_covariance)[0]
-        written = as_arrays(prior), np.ascontiguousarray(factors), not prior.is_proper
+        written = as_arrays(prior), mean_factors(prior), not prior.is_proper
         if not isinstance(data, Observations):
             return cls(data, prior, rule, weights, *written, None)
         seen = data.values, data.weights[None] if weights is None else weights, data.origin, 1 / data.unit
@@ -224,16 +219,9 @@ class Problem:
             climb_compiled(climbs, self)
         else:
             climb_together(climbs, self, saved)
-        if not self.is_flat and (sound := np.isfinite(climbs.progress[:, 0])).any():
-            some = climbs.parameters[sound]
-            climbs.progress[sound, 3] = self.prior.log_density(some) - self.log_prior(*some.arrays)
+        if not self.is_flat:
+            climbs.progress[:, 3] = self.prior.log_constant
         return climbs
-
-    def log_prior(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Float[np.ndarray, " start"]:
-        """Return the log prior density, up to a constant, of parameters on a grid (start,)."""
-        factors = estep.whiten_each((weights, means, covariances), self.prior.covariance_type).factors
-        prior = self.hyperparameters, self.mean_factors
-        return np.array([log_prior(*prior, *one) for one in zip(weights, means, factors, strict=True)])
 
     def numbers(self, climbs: Climbs) -> int:
         """Return how many numbers are kept of each evaluation."""

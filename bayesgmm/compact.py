@@ -16,7 +16,7 @@ from bayesgmm.estep import Whitened, expect
 from bayesgmm.kernels.likelihood import write_constants
 from bayesgmm.kernels.posterior import log_posterior, place, whitened_log_posterior, with_prior
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
-from bayesgmm.priors import ConjugatePrior, Prior, SeparationPrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, Prior, SeparationPrior
 from bayesgmm.priors.densities import factorised
 from bayesgmm.spread import LowRankSpread, WholeSpread
 
@@ -38,7 +38,8 @@ class Coordinates:
     """The unconstrained vector ``[log-ratios of weights | means | log-diagonals of A | lower A]``.
 
     The precision factor of a covariance block is ``P = root A``; under an inverse-Wishart prior
-    ``root root' = inv(scale)``, so that ``A`` has Bartlett's distribution.
+    ``root root' = inv(scale)``, so that ``A`` has Bartlett's distribution (about, if the scale is unknown: it is then
+    that of the prior's mean).
 
     Attributes
     ----------
@@ -63,7 +64,8 @@ class Coordinates:
             widths = cov.blocks(prior.deviation[..., None] * np.eye(n_features), kind)
             root = np.linalg.inv(widths)
         else:
-            root, _ = factorised(cov.blocks(prior.scale, kind))
+            scale = np.tile(prior.expected_scale, (k, 1, 1)) if isinstance(prior, HierarchicalPrior) else prior.scale
+            root, _ = factorised(cov.blocks(scale, kind))
         return cls(k, n_features, kind, np.ascontiguousarray(root))
 
     @property
@@ -174,7 +176,7 @@ class CompactPosterior:
         """Return the log posterior density and its gradient."""
         if not self.by_blocks:
             return log_posterior(theta, *self.arguments)
-        kind, _, loc, *_, root, _, _, _ = self.prior
+        kind, _, loc, _, _, root, *_ = self.prior
         placed = place(theta, kind, loc, root)
         log_weights, means, *_, factors = placed
         constants = np.empty((1, len(log_weights)))
@@ -331,10 +333,14 @@ def _hyperparameters(prior: Prior, coordinates: Coordinates) -> tuple[Any, ...]:
         shrinkage = prior.shrinkage
     else:
         loc_factor, _ = factorised(prior.loc_covariance)
+    deviation, lkj, scale_dof, scale_rate, floor = np.empty((0, p)), 1.0, 0.0, np.empty((0, d)), np.empty(0)
     if isinstance(prior, SeparationPrior):
         widths = np.diagonal(cov.blocks(prior.deviation[..., None] * np.eye(d), kind), axis1=-2, axis2=-1)
         dof, deviation, lkj = np.zeros((blocks, p)), np.ascontiguousarray(widths), prior.lkj
     else:
         dof = cov.per_block(prior.dof, kind, d)[:, None] - np.arange(p)
-        deviation, lkj = np.empty((0, p)), 1.0
-    return prior.concentration, prior.loc, shrinkage, loc_factor, coordinates.root, dof, deviation, lkj
+    if isinstance(prior, HierarchicalPrior):
+        scale_dof, scale_rate, floor = prior.scale_dof, prior.scale_rate, np.diag(prior.known_scale[0]).copy()
+        floor[1:] *= kind != "spherical"  # Of the single variance, once.
+    unknown = scale_dof, np.ascontiguousarray(scale_rate), np.ascontiguousarray(floor)
+    return prior.concentration, prior.loc, shrinkage, loc_factor, coordinates.root, dof, deviation, lkj, *unknown

@@ -114,11 +114,13 @@ def fit(
         raise ModelError("a fit with a `checkpoint` goes on only if it begins alike: give a seed")
     began = time.perf_counter()
     seen = mixture.seen(observations)
-    prior = mixture.prior_for(observations).in_units(seen.origin, seen.unit)
+    prior_as_given = mixture.prior_for(observations)
+    prior = prior_as_given.in_units(seen.origin, seen.unit)
     first = None if start is None else _start(start, seen, mixture, prior)
     draws = runner.run(seen.counted(), prior, first, rng, bool(progress))
     named = int(seed) if isinstance(seed, (int, np.integer)) else None
-    result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=seconds, prior=prior_as_given)
     _warn(result)
     return result
 

@@ -377,7 +377,7 @@ def _sweep_chunked(problem: Problem, chains: list[Chain], stretch: Stretch, kept
             if drawn is not None:
                 labels[at][(draw + 1) // kept.label_every - 1] = drawn[at]
             sums = stats.about[at], stats.counts[at], stats.first[at], stats.second[at]
-            draw_parameters(chain.rng, problem.hyperparameters, *sums, *chain.state)
+            draw_parameters(chain.rng, problem.hyperparameters, white.factors[at], *sums, *chain.state)
             if problem.permuted:
                 permute(chain.rng, *chain.state)
 

@@ -11,7 +11,7 @@ from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Rows
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType
-from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, Prior, SemiConjugatePrior, SeparationPrior
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class MixtureModel:
         Number of components, k.
     covariance_type : {"full", "tied", "diag", "spherical"}
         Each component its own matrix; one matrix for all; diagonal matrices; multiples of the identity.
-    prior : ConjugatePrior, SemiConjugatePrior, SeparationPrior, "flat" or None
-        None is the weakly informative `ConjugatePrior.from_data`; "flat" is maximum likelihood,
+    prior : HierarchicalPrior, ConjugatePrior, SemiConjugatePrior, SeparationPrior, "flat" or None
+        None is the weakly informative `HierarchicalPrior.from_data`; "flat" is maximum likelihood,
         which only EM takes.
 
     Examples
@@ -44,7 +44,7 @@ class MixtureModel:
         k = whole_number(self.n_components, "n_components", 1)
         object.__setattr__(self, "n_components", k)
         one_of(self.covariance_type, "covariance_type", COVARIANCE_TYPES)
-        priors = (ConjugatePrior, SemiConjugatePrior, SeparationPrior)
+        priors = (HierarchicalPrior, ConjugatePrior, SemiConjugatePrior, SeparationPrior)
         is_word = isinstance(self.prior, str) and self.prior == "flat"
         if not (self.prior is None or is_word or isinstance(self.prior, priors)):
             raise ModelError(f"`prior` has to be a prior of bayesgmm, 'flat' or None, got {self.prior!r}")
@@ -65,7 +65,7 @@ class MixtureModel:
         if self.is_flat:
             return ConjugatePrior.flat(k, d, self.covariance_type)
         if self.prior is None:
-            return ConjugatePrior.from_data(data, k, self.covariance_type)
+            return HierarchicalPrior.from_data(data, k, self.covariance_type)
         return self.prior.bound(k, d, self.covariance_type)  # pyright: ignore[reportAttributeAccessIssue]
 
     def seen[R: Rows](self, data: R) -> R:

@@ -22,6 +22,7 @@ from pytensor.link.numba.dispatch.basic import (
 )
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.exceptions import NotScalarConstantError
+from pytensor.tensor.linalg import cholesky
 
 from bayesgmm import covariance as cov
 from bayesgmm.compact import SMALLEST_WEIGHT, Coordinates, Whitening
@@ -33,7 +34,7 @@ from bayesgmm.kernels.likelihood import likelihood
 from bayesgmm.kernels.posterior import whitened_log_posterior
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import CovarianceType, MixtureParameters
-from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, Prior, SemiConjugatePrior, SeparationPrior
 from bayesgmm.priors.densities import factorised
 
 #: A number that changes with the compiled loops, so that PyTensor's own cache of them is not outlived.
@@ -203,9 +204,10 @@ class WhitenedLogPosterior(Op):
 @register_funcify_and_cache_key(WhitenedLogPosterior)
 def _whitened_log_posterior_in_numba(op: WhitenedLogPosterior, **_: Any) -> tuple[Any, None]:
     centre, spread, arguments = op.whitening.centre, op.whitening.spread.matrix, op.whitening.posterior.arguments
-    (x, weight, origin, inverse_unit, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj) = (
-        arguments
-    )
+    (
+        x, weight, origin, inverse_unit, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj,
+        scale_dof, scale_rate, floor,
+    ) = arguments  # fmt: skip
 
     @numba_njit
     def log_posterior(eta):
@@ -214,21 +216,10 @@ def _whitened_log_posterior_in_numba(op: WhitenedLogPosterior, **_: Any) -> tupl
             centre,
             spread,
             (
-                x,
-                weight,
-                origin,
-                inverse_unit,
-                kind,
-                concentration,
-                loc,
-                shrinkage,
-                loc_factor,
-                root,
-                dof,
-                deviation,
-                lkj,
+                x, weight, origin, inverse_unit, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation,
+                lkj, scale_dof, scale_rate, floor,
             ),
-        )
+        )  # fmt: skip
         return np.asarray(value), gradient
 
     return log_posterior, None
@@ -278,7 +269,7 @@ def build_pymc_model(data: Any, model: Any, *, start: MixtureParameters | None =
     >>> import bayesgmm as bg
     >>> model = bg.build_pymc_model(bg.datasets.load_faithful(), 2)
     >>> sorted(v.name for v in model.free_RVs)
-    ['means_offset', 'precision_chi', 'precision_lower', 'weights']
+    ['means', 'precision_chi', 'precision_lower', 'scale_chi', 'scale_lower', 'weights']
     """
     seen, mixture = Observations.of(data), MixtureModel.of(model)
     mixture.seen(seen)
@@ -336,23 +327,60 @@ def _build(data: Observations, prior: Prior) -> pm.Model:
     return model
 
 
-def _bartlett_factors(prior: ConjugatePrior | SemiConjugatePrior) -> Any:
+def _bartlett_factors(prior: ConjugatePrior | HierarchicalPrior | SemiConjugatePrior) -> Any:
     """Return precision factors (k, d, d): ``root A``, the squares of A's diagonal chi-squared, the rest normal."""
     kind, (k, d) = prior.covariance_type, prior.loc.shape
-    root = Coordinates.of(prior, d).root
-    dof = cov.per_block(prior.dof, kind, d)[:, None] - np.arange(root.shape[-1])
+    root = _root_of_unknown_scale(prior) if isinstance(prior, HierarchicalPrior) else Coordinates.of(prior, d).root
+    dof = cov.per_block(prior.dof, kind, d)[:, None] - np.arange(cov.block_size(kind, d))
     dims = {"full": ("component", "feature"), "tied": ("feature",), "diag": ("component", "feature")}.get(kind)
     shape = (k, d) if kind == "diag" else dof.shape if kind == "full" else (dof.size,)
     chi: Any = pm.ChiSquared("precision_chi", nu=dof.reshape(shape), dims=dims or ("component",))
-    a: Any = pt.zeros(root.shape)
-    diagonal = np.arange(root.shape[-1])
-    a = a[:, diagonal, diagonal].set((chi**0.5).reshape(dof.shape))
-    if root.shape[-1] > 1:
+    lower: Any = None
+    if dof.shape[1] > 1:
         pair_dims = ("feature_pair",) if kind == "tied" else ("component", "feature_pair")
-        lower: Any = pm.Normal("precision_lower", 0, 1, dims=pair_dims)
-        rows, columns = np.tril_indices(d, -1)
-        a = a[:, rows, columns].set(lower.reshape((len(root), len(rows))))
+        lower = pm.Normal("precision_lower", 0, 1, dims=pair_dims)
+    a = _bartlett(chi.reshape(dof.shape), lower)
     return _per_component((root[:, :, :, None] * a[:, None]).sum(axis=2), kind, k, d)
+
+
+def _bartlett(chi: Any, lower: Any) -> Any:
+    """Return lower triangular matrices (b, p, p), from squares (b, p) of their diagonals and what is below."""
+    blocks, p = chi.type.shape
+    diagonal, (rows, columns) = np.arange(p), np.tril_indices(p, -1)
+    a: Any = pt.zeros((blocks, p, p))
+    a = a[:, diagonal, diagonal].set(chi**0.5)
+    return a if lower is None else a[:, rows, columns].set(lower.reshape((blocks, len(rows))))
+
+
+def _root_of_unknown_scale(prior: HierarchicalPrior) -> Any:
+    """Return precision roots (b, p, p) at the random variable ``scale``, to which the floor is added.
+
+    The covariances are drawn given scale and floor; the floor as a factor of their density (`HierarchicalPrior`) has
+    another constant, which depends on the scale: the potential ``floor``.
+    """
+    kind, (k, d), floor = prior.covariance_type, prior.loc.shape, np.diag(prior.known_scale[0])
+    half = cov.per_block(prior.dof, kind, 1).sum() / 2
+    if cov.is_diagonal(kind):
+        rate = np.diag(prior.scale_rate)
+        rate, floor, dims = (rate, floor, ("feature",)) if kind == "diag" else (rate[0], floor[0], None)
+        scale: Any = pm.Gamma("scale", alpha=prior.scale_dof / 2, beta=rate / 2, dims=dims)
+        share: Any = pt.log(scale / (scale + floor))
+        pm.Potential("floor", half * share.sum())
+        of_component = (scale + floor).reshape((1, -1)) * np.ones((k, 1))
+        return (of_component**-0.5).reshape((-1, 1, 1))
+    chi: Any = pm.ChiSquared("scale_chi", nu=prior.scale_dof - np.arange(d), dims="feature")
+    lower = pm.Normal("scale_lower", 0, 1, dims="feature_pair") if d > 1 else None
+    root = np.linalg.cholesky(np.linalg.inv(prior.scale_rate))
+    own = (root[:, :, None] * _bartlett(chi.reshape((1, d)), lower)).sum(axis=1)
+    scale = (own[:, None] * own[None]).sum(axis=2)
+    pm.Deterministic("scale", scale, dims=("feature", "feature_bis"))
+    # Cholesky from the last row up, whose inverse transpose is lower triangular.
+    reversed_root: Any = cholesky((scale + np.diag(floor))[::-1, ::-1])
+    upper = reversed_root[::-1, ::-1]
+    pivots: Any = pt.diagonal(upper)
+    log_ratios: Any = pt.log(chi * np.diag(root) ** 2 / pivots**2)
+    pm.Potential("floor", half * log_ratios.sum())
+    return _inverse(upper.T[None])
 
 
 def _per_component(blocks: Any, kind: CovarianceType, k: int, d: int) -> Any:
@@ -414,6 +442,9 @@ def _random_rows(weights: Any, means: Any, factors: Any, rng: Any = None, size: 
 def initial_values(prior: Prior, start: MixtureParameters) -> dict[str, np.ndarray]:
     """Return a value for every random variable of the transparent model, from parameters in data units."""
     kind, (k, d) = prior.covariance_type, prior.loc.shape
+    if isinstance(prior, HierarchicalPrior):
+        scale = prior.expected_scale_given(start)
+        return initial_values(prior.given(scale), start) | _scale_values(prior, scale)
     coordinates = Coordinates.of(prior, d)
     _, diagonals, lower, _ = coordinates.bounds
     theta = coordinates.pack(start)
@@ -432,6 +463,15 @@ def initial_values(prior: Prior, start: MixtureParameters) -> dict[str, np.ndarr
     if coordinates.root.shape[-1] > 1:
         values["precision_lower"] = theta[lower:].reshape((-1,) if kind == "tied" else (k, -1))
     return values
+
+
+def _scale_values(prior: HierarchicalPrior, scale: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the values of the random variables that make a scale."""
+    if cov.is_diagonal(prior.covariance_type):
+        return {"scale": np.diag(scale) if prior.covariance_type == "diag" else scale[0, 0]}
+    own = np.linalg.solve(np.linalg.cholesky(np.linalg.inv(prior.scale_rate)), np.linalg.cholesky(scale))
+    values = {"scale_chi": np.diag(own) ** 2}
+    return values | ({"scale_lower": own[np.tril_indices(len(own), -1)]} if len(own) > 1 else {})
 
 
 def _separation_values(prior: SeparationPrior, start: MixtureParameters) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
-from bayesgmm.priors import is_exchangeable
+from bayesgmm.priors import Prior, is_exchangeable
 from bayesgmm.relabel import (
     ALIGNMENT_ROWS,
     METHODS,
@@ -82,10 +82,19 @@ class MixtureResult:
 
     @classmethod
     def of(
-        cls, draws: Draws, data: Rows, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
+        cls,
+        draws: Draws,
+        data: Rows,
+        model: MixtureModel,
+        engine: Any,
+        *,
+        seed: int | None,
+        seconds: float,
+        prior: Prior | None = None,
     ) -> MixtureResult:
-        """Put draws, in the coordinates of the fit, into a result in data units."""
-        tree = tree_of(settled(draws, data, model), data, model, engine, seed=seed, seconds=seconds)
+        """Put draws, in the coordinates of the fit, into a result in data units, as is ``prior``."""
+        prior = model.prior_for(data) if prior is None else prior
+        tree = tree_of(settled(draws, data, model, prior), data, model, prior, engine, seed=seed, seconds=seconds)
         result = cls(tree, engine, model)
         tree.attrs["warnings"] = json.dumps([[type(w).__name__, str(w)] for w in result._found_wanting()])
         small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES and isinstance(data, Observations)

@@ -16,7 +16,14 @@ from jaxtyping import Int
 from bayesgmm.data import Observations, Rows, StoredObservations
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
-from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior, is_exchangeable
+from bayesgmm.priors import (
+    ConjugatePrior,
+    HierarchicalPrior,
+    Prior,
+    SemiConjugatePrior,
+    SeparationPrior,
+    is_exchangeable,
+)
 from bayesgmm.relabel import aligned
 
 if TYPE_CHECKING:
@@ -38,22 +45,26 @@ HYPERPARAMETER_DIMS = {
     "scale": ("component", "feature", "feature_bis"),
     "deviation": ("component", "feature"),
     "lkj": (),
+    "scale_dof": (),
+    "scale_rate": ("feature", "feature_bis"),
+    "floor": ("feature",),
 }
-PRIORS = {prior.__name__: prior for prior in (ConjugatePrior, SemiConjugatePrior, SeparationPrior)}
+PRIORS = {prior.__name__: prior for prior in (HierarchicalPrior, ConjugatePrior, SemiConjugatePrior, SeparationPrior)}
+#: The prior of models that name none. Files of version 0.1 name another.
+DEFAULT_PRIOR = HierarchicalPrior.__name__
 #: Rows of a source that a result keeps, to relabel and diagnose by.
 ROWS_KEPT = 10_000
 #: Packages whose versions a result carries.
 PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
 
 
-def settled(draws: Draws, data: Rows, model: MixtureModel) -> Draws:
-    """Return draws in data units, carrying the labels of the best optimum.
+def settled(draws: Draws, data: Rows, model: MixtureModel, prior: Prior) -> Draws:
+    """Return draws in data units, carrying the labels of the best optimum; so is ``prior``, that of the fit.
 
     How each was permuted is kept in ``sample_stats["label_order"]``. Where the prior tells components
     apart, labels mean what it says and stay as they were sampled.
     """
     seen = data.origin, data.unit
-    prior = model.prior_for(data)
     best = draws.optima.parameters[0]
     order = np.broadcast_to(np.arange(best.n_components), draws.parameters.weights.shape)
     stats = dict(draws.sample_stats)
@@ -105,7 +116,7 @@ def _trace_in_units(trace: Mapping[str, np.ndarray], data: Rows, shift: float) -
 
 
 def tree_of(
-    draws: Draws, data: Rows, model: MixtureModel, engine: Any, *, seed: int | None, seconds: float
+    draws: Draws, data: Rows, model: MixtureModel, prior: Prior, engine: Any, *, seed: int | None, seconds: float
 ) -> xr.DataTree:
     """Return the tree of a fit.
 
@@ -117,6 +128,8 @@ def tree_of(
         As seen by the fit; of a source a sample is kept.
     model : MixtureModel
         What was asked for.
+    prior : Prior
+        That of the fit, in data units.
     engine : object
         Settings, a dataclass.
     seed : int or None
@@ -142,7 +155,7 @@ def tree_of(
         "observed_data": xr.Dataset({"observations": (("observation", "feature"), data.values)}, rows),
         "constant_data": xr.Dataset({"sample_weight": ("observation", np.array(data.sample_weight)), **seen}, rows),
         "optima": _optima(draws.optima, picked(coords, *components)),
-        "prior_hyperparameters": _hyperparameters(model.prior_for(data), picked(coords, *components)),
+        "prior_hyperparameters": _hyperparameters(prior, picked(coords, *components)),
     }
     if draws.trace:
         groups["trace"] = _trace(draws.trace, picked(coords, *components))
@@ -188,7 +201,7 @@ def _named_source(data: Rows) -> dict[str, Any]:
 
 def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:
     """Return the attributes that say what was fitted, with what."""
-    word = "flat" if model.is_flat else "ConjugatePrior" if model.prior is None else type(model.prior).__name__
+    word = "flat" if model.is_flat else DEFAULT_PRIOR if model.prior is None else type(model.prior).__name__
     named = {"n_components": model.n_components, "covariance_type": model.covariance_type, "prior": word}
     return {
         "schema": "bayesgmm",
@@ -292,16 +305,17 @@ def prior_of(tree: xr.DataTree) -> Prior:
     values: dict[str, Any] = {
         str(name): array.values for name, array in dataset(tree, "prior_hyperparameters").data_vars.items()
     }
-    if "lkj" in values:
-        values["lkj"] = float(values["lkj"])
+    for name in {"lkj", "scale_dof"} & set(values):
+        values[name] = float(values[name])
     kind = PRIORS["ConjugatePrior" if named["prior"] == "flat" else named["prior"]]
     return kind(**values, covariance_type=named["covariance_type"])
 
 
 def model_of(tree: xr.DataTree) -> MixtureModel:
-    """Return the model of the fit, its prior written out unless it was the default or flat."""
+    """Return the model of the fit, its prior written out unless it is the default or flat."""
     named = json.loads(tree.attrs["model"])
-    prior = "flat" if named["prior"] == "flat" else None if named["default_prior"] else prior_of(tree)
+    is_default = named["default_prior"] and named["prior"] == DEFAULT_PRIOR
+    prior = "flat" if named["prior"] == "flat" else None if is_default else prior_of(tree)
     return MixtureModel(named["n_components"], named["covariance_type"], prior)
 
 

@@ -4,7 +4,15 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bayesgmm import MixtureModel, MixtureParameters, Observations, SemiConjugatePrior, SeparationPrior
+from bayesgmm import (
+    ConjugatePrior,
+    HierarchicalPrior,
+    MixtureModel,
+    MixtureParameters,
+    Observations,
+    SemiConjugatePrior,
+    SeparationPrior,
+)
 from bayesgmm import covariance as cov
 
 
@@ -34,7 +42,10 @@ def bound_problem(rng, prior, kind, k=2, d=2, n=40):
     data = Observations.of(rng.normal(size=(n, d)) + 3 * rng.integers(0, 2, size=(n, 1)), rng.integers(1, 4, size=n))
     mean, covariance = data.moments()
     priors = {
-        "conjugate": lambda: None,
+        "hierarchical": lambda: HierarchicalPrior(
+            1.5, mean, 2 * covariance, d + 3, d + 0.5, np.linalg.inv(covariance), np.diag(covariance) / 100
+        ),
+        "conjugate": lambda: ConjugatePrior.from_data(data, k, kind),
         "semiconjugate": lambda: SemiConjugatePrior(1.5, mean, 2 * covariance, d + 3, covariance / 3),
         "separation": lambda: SeparationPrior.from_data(data, k, kind, lkj=1.7),
     }

@@ -318,6 +318,8 @@ def test_a_bad_seed_is_refused_by_name(seed, engine):
 
 CONJUGATE = {"concentration": 1.0, "loc": 0.0, "shrinkage": 0.01, "dof": 4.0, "scale": 1.0}
 SEMI = {"concentration": 1.0, "loc": 0.0, "loc_covariance": 100.0, "dof": 4.0, "scale": 1.0}
+HIERARCHICAL = SEMI | {"scale_dof": 2.0, "scale_rate": 1.0, "floor": 0.01}
+del HIERARCHICAL["scale"]
 SEPARATION = {"concentration": 1.0, "loc": 0.0, "loc_covariance": 100.0, "deviation": 1.0, "lkj": 2.0}
 POSITIVE = [0.0, -1.0, np.nan, np.inf, "one", None, [1.0, 2.0, 3.0], [[1.0, 2.0]], [1.0, -1.0], 1j, np.array([1j, 1j])]
 VECTORS = [np.nan, "here", None, [1.0, 2.0, 3.0], np.zeros((3, 2)), [[1.0], [1.0, 2.0]], np.array([1j, 1j])]
@@ -332,6 +334,10 @@ BAD_HYPERPARAMETERS = [
     (bg.ConjugatePrior, CONJUGATE, "em", ("scale",), MATRICES),
     (bg.SemiConjugatePrior, SEMI, "em", ("loc_covariance",), MATRICES),
     (bg.SemiConjugatePrior, SEMI, "nuts", ("dof", "concentration"), POSITIVE),
+    (bg.HierarchicalPrior, HIERARCHICAL, "em", ("concentration", "dof"), POSITIVE),
+    (bg.HierarchicalPrior, HIERARCHICAL, "nuts", ("scale_dof",), [1.0, 0.0, -1.0, np.nan, "x", None, [2.0, 3.0]]),
+    (bg.HierarchicalPrior, HIERARCHICAL, "gibbs", ("scale_rate",), MATRICES),
+    (bg.HierarchicalPrior, HIERARCHICAL, "em", ("floor",), [-1.0, np.nan, np.inf, "x", None, [1.0, 2.0, 3.0]]),
     (bg.SeparationPrior, SEPARATION, "nuts", ("deviation",), [0.0, -1.0, np.nan, "x", None, [1.0, 2.0, 3.0]]),
     (bg.SeparationPrior, SEPARATION, "nuts", ("lkj",), [0.0, -1.0, np.nan, "x", None, [1.0, 2.0]]),
 ]
@@ -364,7 +370,7 @@ BAD_PRIORS_FROM_DATA = {
 }
 
 
-@pytest.mark.parametrize("kind", [bg.ConjugatePrior, bg.SeparationPrior])
+@pytest.mark.parametrize("kind", [bg.ConjugatePrior, bg.HierarchicalPrior, bg.SeparationPrior])
 @pytest.mark.parametrize("case", BAD_PRIORS_FROM_DATA)
 def test_a_prior_from_bad_data_is_refused_by_name(case, kind):
     call, says = BAD_PRIORS_FROM_DATA[case]

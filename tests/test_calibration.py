@@ -13,6 +13,7 @@ from bayesgmm.uniformity import RankTest, smallest_tails_of_uniform_ranks
 
 MODEL = bg.MixtureModel(2, prior=bg.ConjugatePrior(2, 0, 0.2, 5, 3))
 SEMI = bg.MixtureModel(2, "diag", bg.SemiConjugatePrior(2, [0.0, 0.0], 4, 6, 3))
+HIERARCHICAL = bg.MixtureModel(2, prior=bg.HierarchicalPrior(2, 0, 4, 8, 3, 0.4, 0.1))
 #: Near-independent draws at the least cost: that is what ranks need.
 SAMPLER = bg.Gibbs(draws=100, tune=150, chains=1, thin=10)
 
@@ -103,7 +104,9 @@ def smallest_p(found):
 
 @pytest.mark.compiled
 @pytest.mark.statistical
-@pytest.mark.parametrize("model", [MODEL, SEMI], ids=["conjugate", "semi-conjugate, diagonal"])
+@pytest.mark.parametrize(
+    "model", [MODEL, SEMI, HIERARCHICAL], ids=["conjugate", "semi-conjugate, diagonal", "hierarchical"]
+)
 def test_gibbs_is_calibrated(model):
     found = calibrated(model=model)
     assert smallest_p(found) > 0.001
@@ -114,9 +117,10 @@ def test_gibbs_is_calibrated(model):
 
 @pytest.mark.compiled
 @pytest.mark.statistical
-def test_nuts_is_calibrated():
+@pytest.mark.parametrize("model", [MODEL, HIERARCHICAL], ids=["conjugate", "hierarchical"])
+def test_nuts_is_calibrated(model):
     engine = bg.NUTS(draws=100, tune=150, chains=2, cores=1)
-    found = bg.calibrate(MODEL, 40, engines={"nuts": engine}, replicates=60, seed=11, workers=1)
+    found = bg.calibrate(model, 40, engines={"nuts": engine}, replicates=60, seed=11, workers=1)
     assert smallest_p(found) > 0.001
 
 

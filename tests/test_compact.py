@@ -13,10 +13,11 @@ from bayesgmm.estep import e_step
 from bayesgmm.kernels.callback import laid_out, log_posterior_in_c
 from bayesgmm.spread import LowRankSpread
 
-PRIORS = ["conjugate", "semiconjugate", "separation"]
+PRIORS = ["conjugate", "semiconjugate", "hierarchical", "separation"]
 PLAIN = {
-    "conjugate": None,
+    "conjugate": bg.ConjugatePrior(1.0, 0.0, 0.01, 5.0, 1.0),
     "semiconjugate": bg.SemiConjugatePrior(1.0, 0.0, 1e4, 5.0, 1.0),
+    "hierarchical": bg.HierarchicalPrior(1.0, 0.0, 1e4, 5.0, 3.0, 1.0),
     "separation": bg.SeparationPrior(1.0, 0.0, 1e4, 3.0, 2.0),
 }
 

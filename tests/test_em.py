@@ -95,7 +95,7 @@ def test_steps_follow_scikit_learn_from_the_same_start(problem, kind):
             assert np.allclose(ours["covariances"][steps], written_out(theirs, kind, d), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("prior", ["flat", "conjugate", "semiconjugate"])
+@pytest.mark.parametrize("prior", ["flat", "conjugate", "semiconjugate", "hierarchical"])
 def test_log_posterior_never_falls(prior, kind):
     """1,008 climbs over random data: no step loses more than rounding."""
     worst = 0.0
@@ -302,7 +302,7 @@ def test_a_climb_longer_than_there_is_room_for_at_a_time_is_one(galaxies, monkey
 
 @pytest.mark.parametrize("chunk_rows", [5, 1000])
 @pytest.mark.parametrize("n", [82, 500])
-@pytest.mark.parametrize("name", ["flat", "conjugate", "semiconjugate"])
+@pytest.mark.parametrize("name", ["flat", "conjugate", "semiconjugate", "hierarchical"])
 @pytest.mark.parametrize(("tol", "max_iter", "own"), [(0.0, 40, False), (1e-3, 30, True), (0.0, 1, True)])
 def test_starts_that_climb_by_themselves_and_together_end_at_the_same_bits(
     kind, name, tol, max_iter, own, chunk_rows, n, rng, monkeypatch

@@ -19,7 +19,7 @@ from bayesgmm.gibbs import Problem
 from bayesgmm.kernels.conditionals import draw_parameters
 from bayesgmm.kernels.gibbs import run_sweeps
 from bayesgmm.kernels.uniforms import binomial, child_key, uniform
-from bayesgmm.priors import ConjugatePrior, SemiConjugatePrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior
 
 KEYS = np.random.default_rng(7).integers(2**64, size=4000, dtype=np.uint64)
 
@@ -41,14 +41,18 @@ def overlapping(n, seed=1):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("family", ["conjugate", "semiconjugate"])
+@pytest.mark.parametrize("family", ["conjugate", "semiconjugate", "hierarchical"])
 def test_compiled_draws_given_labels_are_those_of_the_updated_prior(rng, family, kind, d):
     data, prior = bound_problem(rng, family, kind, k=3, d=d)
-    stats_ = estep.e_step(random_parameters(rng, 3, d, kind), data, kind).stats
-    expected = prior.updated(stats_).sample(np.random.default_rng(5))
+    last = random_parameters(rng, 3, d, kind)
+    stats_ = estep.e_step(last, data, kind).stats
+    given = (stats_, last) if family == "hierarchical" else (stats_,)
+    expected = prior.updated(*given).sample(np.random.default_rng(5))
     found = bg.MixtureParameters(np.empty(3), np.empty((3, d)), np.empty((3, d, d)))
     sums = stats_.about, stats_.counts, stats_.first, stats_.second
-    draw_parameters(np.random.default_rng(5), Problem(data, prior, False).hyperparameters, *sums, *found.arrays)
+    factors = estep.whiten(last, kind).factors[0]
+    hyperparameters = Problem(data, prior, False).hyperparameters
+    draw_parameters(np.random.default_rng(5), hyperparameters, factors, *sums, *found.arrays)
     for ours, theirs in zip(found.arrays, expected.arrays, strict=True):
         assert np.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -236,6 +240,9 @@ def joint_problem(family, kind, d=2):
     """Return a prior of two components under which moments are finite, and rows that are about to be redrawn."""
     if family == "conjugate":
         prior = ConjugatePrior(1.5, np.array([0.5, -0.5])[:d], 0.8, d + 9.0, 6.0)
+    elif family == "hierarchical":
+        rate = np.array([[0.8, 0.3], [0.3, 0.5]])[:d, :d]
+        prior = HierarchicalPrior(1.5, np.array([0.5, -0.5])[:d], 1.5, d + 9.0, d + 3.0, rate, [0.5, 1.0][:d])
     else:
         prior = SemiConjugatePrior(1.5, np.array([0.5, -0.5])[:d], 1.5, d + 9.0, 6.0)
     return prior.bound(2, d, kind)
@@ -287,7 +294,7 @@ def joint_scores(prior, sweeping_prior, **options):
 
 @pytest.mark.compiled
 @pytest.mark.statistical
-@pytest.mark.parametrize("family", ["conjugate", "semiconjugate"])
+@pytest.mark.parametrize("family", ["conjugate", "semiconjugate", "hierarchical"])
 def test_rows_and_sweeps_in_turn_keep_the_joint_distribution(family, kind):
     prior = joint_problem(family, kind)
     assert np.abs(joint_scores(prior, prior)).max() < 4
@@ -306,6 +313,12 @@ SWEEP_BREAKS = {
     "half the shrinkage": ("conjugate", with_changed("shrinkage", lambda v: v / 2), {}),
     "a mean's covariance read as a precision": ("semiconjugate", with_changed("loc_covariance", np.linalg.inv), {}),
     "a location that is dropped": ("semiconjugate", with_changed("loc", lambda v: 0 * v), {}),
+    "a factor 2 in the Wishart of the scale": ("hierarchical", with_changed("scale_rate", lambda v: 2 * v), {}),
+    "a scale whose rate is inverted": ("hierarchical", with_changed("scale_rate", np.linalg.inv), {}),
+    "one degree of freedom more of the scale": ("hierarchical", with_changed("scale_dof", lambda v: v + 1), {}),
+    "one degree of freedom less under an unknown scale": ("hierarchical", with_changed("dof", lambda v: v - 1), {}),
+    "a floor that is dropped": ("hierarchical", with_changed("floor", lambda v: 0 * v), {}),
+    "a scale that stays at its mean": ("hierarchical", lambda prior: prior.given(prior.expected_scale), {}),
     "a row that is seen twice": ("conjugate", lambda prior: prior, {"seen": [0, 0, 1, 2, 3, 4, 5]}),
     "uniforms that never change": ("conjugate", lambda prior: prior, {"key_of": lambda key, _: key}),
 }

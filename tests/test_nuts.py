@@ -224,10 +224,11 @@ def test_em_has_no_update_for_the_separation_prior(faithful):
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
-@pytest.mark.parametrize("prior", ["semiconjugate", "separation"])
+@pytest.mark.parametrize("prior", ["conjugate", "semiconjugate", "separation"])
 def test_other_priors_are_sampled(faithful, prior, kind):
     x = (faithful - faithful.mean()) / faithful.std()
     chosen = {
+        "conjugate": bg.ConjugatePrior.from_data(x, 2, kind),
         "semiconjugate": bg.SemiConjugatePrior(1, 0, 4, 5, 1),
         "separation": bg.SeparationPrior.from_data(x, 2, kind),
     }[prior]

@@ -68,6 +68,8 @@ CASES = {
         "faithful", bg.MixtureModel(2, prior=bg.SemiConjugatePrior(2.0, [3.5, 70.0], [2.0, 400.0], 6.0, [0.2, 40.0])),
         2, 10,
     ),
+    "faithful, default": Case("faithful", bg.MixtureModel(2), 2, 10),
+    "iris, default": Case("iris", bg.MixtureModel(3), 10, 120),
     "galaxies, conjugate": Case(
         "galaxies", bg.MixtureModel(3, prior=bg.ConjugatePrior(2.0, 20.0, 0.05, 10.0, 30.0)), 10, 80
     ),

@@ -456,13 +456,18 @@ def test_weights_may_be_a_column_of_a_table(faithful, order):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("prior", ["flat", "conjugate", "semiconjugate"])
+@pytest.mark.parametrize("prior", ["flat", "conjugate", "semiconjugate", "hierarchical"])
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_compiled_loops_leave_no_memory_behind(faithful, kind, prior):
     """Some count no references to the arrays they are given, and so must not make any."""
     _nrt_python.memsys_enable_stats()
     engines = [bg.EM(n_init=2)] + [bg.Gibbs(chains=1, tune=20, draws=20)] * (prior != "flat")
-    chosen = {"flat": "flat", "conjugate": None, "semiconjugate": bg.SemiConjugatePrior(1.5, 50.0, 400.0, 6.0, 40.0)}
+    chosen = {
+        "flat": "flat",
+        "conjugate": bg.ConjugatePrior.from_data(faithful, 2, kind),
+        "semiconjugate": bg.SemiConjugatePrior(1.5, 50.0, 400.0, 6.0, 40.0),
+        "hierarchical": None,
+    }
     model = bg.MixtureModel(2, kind, chosen[prior])
 
     def held() -> int:

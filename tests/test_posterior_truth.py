@@ -167,6 +167,26 @@ def test_densities_of_both_wishart_priors_are_those_of_scipy(kind, d):
         assert apart.log_density(at) == pytest.approx(shared + free_mean, rel=1e-11, abs=1e-9)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_density_of_the_hierarchical_prior_is_that_with_a_scale_over_that_of_the_scale(kind, d):
+    """Bayes' theorem at any scale: p(covariances) = p(scale) p(covariances | scale) / p(scale | covariances)."""
+    rng, k = np.random.default_rng(5), 2
+    concentration, loc, dof, scale = random_hyperparameters(rng, kind, k, d)
+    loc_covariance, rate, floor = scale[::-1] * 1.7, np.linalg.inv(scale[0]), rng.uniform(0.01, 0.1, size=d)
+    prior = bg.HierarchicalPrior(concentration, loc, loc_covariance, dof, d + 1.5, rate, floor).bound(k, d, kind)
+    for _ in range(5):
+        at = random_parameters(rng, kind, k, d)
+        expected = stats.dirichlet(concentration).logpdf(at.weights) + truth.log_mean_prior(
+            loc, loc_covariance, at.means
+        )
+        inverses = np.linalg.inv(at.covariances)[: 1 if kind == "tied" else k]
+        expected -= (inverses * np.diag(floor)).sum() / 2
+        any_scale = stats.wishart(d + 2, np.eye(d)).rvs(random_state=rng).reshape(d, d)
+        expected += truth.log_of_unknown_scale(kind, dof, d + 1.5, rate, inverses, any_scale)
+        assert prior.log_density(at) == pytest.approx(expected, rel=1e-11, abs=1e-9)
+
+
 def log_lkj_integral(lkj, d):
     """Integrate ``det(R) ** (lkj - 1)`` over all correlation matrices."""
     if d == 1:

@@ -9,7 +9,9 @@ import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm.compact import Coordinates
 from bayesgmm.estep import e_step
+from bayesgmm.priors import hierarchical as hierarchical_module
 from bayesgmm.priors.densities import sample_lkj
+from bayesgmm.priors.hierarchical import smallest_gaps
 from bayesgmm.priors.separation import log_lkj_normaliser
 
 
@@ -26,15 +28,102 @@ def conjugate(rng, k, d, kind):
     return bg.ConjugatePrior(2.0, rng.normal(size=d), 0.5, d + 2.5, np.arange(1.0, d + 1)).bound(k, d, kind)
 
 
+def hierarchical(rng, k, d, kind):
+    rate = np.diag(np.arange(1.0, d + 1)) + 0.2
+    return bg.HierarchicalPrior(2.0, rng.normal(size=d), 3.0, d + 2.5, d + 0.5, rate, 0.1).bound(k, d, kind)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
-def test_default_prior_moves_with_the_data(faithful, kind, scale):
+def test_conjugate_prior_of_data_moves_with_them(faithful, kind, scale):
     x = faithful.to_numpy()
     plain, moved = (bg.ConjugatePrior.from_data(data, 2, kind) for data in (x, scale * x + 5 * scale))
     assert np.allclose(moved.loc, scale * plain.loc + 5 * scale, rtol=1e-8)
     assert np.allclose(moved.scale, scale**2 * plain.scale, rtol=1e-8)
 
 
-def test_default_prior_is_that_of_fraley_and_raftery(faithful):
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+def test_default_prior_moves_with_the_data(faithful, kind, scale):
+    factors = scale * np.array([1.0, 10.0]) if kind != "spherical" else np.full(2, scale)
+    x = faithful.to_numpy()
+    plain, moved = (bg.HierarchicalPrior.from_data(data, 2, kind) for data in (x, factors * x + 5 * factors))
+    squares = np.multiply.outer(factors, factors)
+    assert np.allclose(moved.loc, factors * plain.loc + 5 * factors, rtol=1e-8)
+    assert np.allclose(moved.loc_covariance, squares * plain.loc_covariance, rtol=1e-8)
+    assert np.allclose(moved.scale_rate, plain.scale_rate / squares, rtol=1e-8)
+    assert np.allclose(moved.floor, factors**2 * plain.floor, rtol=1e-8)
+
+
+def test_default_prior_has_the_numbers_of_its_definition(faithful):
+    x, d = faithful.to_numpy(), 2
+    variance = x.var(axis=0, ddof=1)
+    for k in (1, 2, 7):
+        prior = bg.HierarchicalPrior.from_data(faithful, k)
+        assert (prior.concentration == 4).all()
+        assert (prior.dof == 2 * d + 4).all()
+        assert prior.scale_dof == d
+        assert np.allclose(prior.loc, x.mean(axis=0))
+        assert np.allclose(prior.loc_covariance, 25 * np.diag(variance))
+        assert np.allclose(prior.scale_rate, 2 * d / (d + 2) * np.diag(1 / variance))
+        assert np.allclose(prior.floor, np.array([0.001, 1.0]) ** 2 / 12)  # Eruptions in thousandths, whole minutes.
+    assert np.allclose(prior.expected_scale / (prior.dof[0] - d - 1), np.diag(variance) * 0.4, rtol=1e-3)
+    diagonal = bg.HierarchicalPrior.from_data(faithful, 2, "diag")
+    assert np.allclose(diagonal.scale_rate, 2 / 3 * np.diag(1 / variance))
+    assert (diagonal.dof == 6).all()
+    spherical = bg.HierarchicalPrior.from_data(faithful, 2, "spherical")
+    assert np.allclose(spherical.scale_rate, 2 / 3 * np.eye(2) / np.sqrt(variance.prod()))
+    assert np.allclose(spherical.known_scale[0], prior.floor.sum() * np.eye(2))
+
+
+def test_default_prior_counts_rows_by_their_weights(faithful, kind):
+    x, times = faithful.to_numpy()[:90], np.arange(90) % 4
+    weighted = bg.HierarchicalPrior.from_data(bg.Observations.of(x, times), 2, kind)
+    repeated = bg.HierarchicalPrior.from_data(np.repeat(x, times, axis=0), 2, kind)
+    unweighted = bg.HierarchicalPrior.from_data(x, 2, kind)
+    for name in ("loc", "loc_covariance", "scale_rate", "floor"):
+        assert np.allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-10), name
+    assert not np.allclose(weighted.scale_rate, unweighted.scale_rate, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("column", "gap"),
+    [
+        ([0.1, 0.3, 0.1 + 0.2, 0.7, 0.7], 0.2),  # 0.1 + 0.2 is not 0.3.
+        ([0.0, 1.0, 1.0, 0.0, 1.0], 1.0),
+        ([1e8 + 0.1, 1e8 + 0.2, 1e8 + 0.4, 1e8, 1e8], 0.1),
+        ([1.0, 2.0, 1e6, 2.0, 4.0], 1.0),
+        ([5.0, 5.0, 5.0, 5.0, 5.0], 0.0),
+    ],
+)
+def test_smallest_gap_is_that_of_the_rounding(column, gap):
+    assert smallest_gaps(bg.Observations.of(column))[0] == pytest.approx(gap, rel=1e-6)
+
+
+def test_columns_that_are_sums_of_others_are_refused_where_their_covariance_is_needed(rng):
+    table = np.round(rng.normal(size=(50, 2)), 1)
+    table = np.column_stack([table, table.sum(axis=1)])
+    with pytest.raises(bg.DataError, match="linear combinations"):
+        bg.HierarchicalPrior.from_data(table, 2, "tied")
+    assert np.allclose(bg.HierarchicalPrior.from_data(table, 2, "diag").floor, 0.01 / 12)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("kind", "blocks"), [("full", 3), ("tied", 1)])
+def test_scale_given_covariances_is_gamma_under_draws_of_both(kind, blocks):
+    rng, prior = np.random.default_rng(3), bg.HierarchicalPrior(2.0, 0.0, 3.0, 9.0, 4.0, 0.5, 0.3).bound(3, 1, kind)
+    scales = np.array([prior._drawn_scale(rng)[0, 0] for _ in range(10_000)])
+    # Given a scale an inverse variance is chi-squared over scale and floor.
+    inverses = rng.chisquare(9.0, size=(scales.size, blocks)) / (scales + 0.3)[:, None]
+    given = stats.gamma((4.0 + 9.0 * blocks) / 2, scale=2 / (0.5 + inverses.sum(axis=1)))
+    assert stats.kstest(given.cdf(scales), "uniform").pvalue > 1e-3
+
+
+def test_a_floor_that_leaves_no_scale_is_said(monkeypatch):
+    monkeypatch.setattr(hierarchical_module, "MOST_TRIES", 50)
+    with pytest.raises(bg.ModelError, match="`floor` is so high"):
+        bg.HierarchicalPrior(2.0, 0.0, 3.0, 9.0, 4.0, 1e9, 1e9).bound(20, 1, "full").sample(np.random.default_rng(1))
+
+
+def test_conjugate_prior_of_data_is_that_of_fraley_and_raftery(faithful):
     prior = bg.ConjugatePrior.from_data(faithful, 3)
     assert np.allclose(prior.scale, np.cov(faithful.to_numpy().T) / 3)
     assert (prior.dof == 4).all()
@@ -73,15 +162,16 @@ def nearby(parameters, prior, rng, size):
     return coordinates.unpack(theta + size * rng.normal(size=theta.size))
 
 
-@pytest.mark.parametrize("family", [conjugate, semi])
+@pytest.mark.parametrize("family", [conjugate, semi, hierarchical])
 def test_mode_given_labels_is_the_highest_point(rng, kind, family):
     prior, stats = family(rng, 3, 2, kind), statistics(rng, 3, 2, kind)
-    best = prior.updated(stats).mode()
-    if family is semi:  # one conditional maximum at a time: climb to the joint one
+    last = random_parameters(rng, 3, 2, kind)
+    best = prior.updated(stats, last).mode() if family is hierarchical else prior.updated(stats).mode()
+    if family is not conjugate:  # one conditional maximum at a time: climb to the joint one
         for _ in range(200):
-            scale = e_scatter(stats, best)
-            best = prior.updated(scale).mode()
-        stats = scale
+            moved = e_scatter(stats, best)
+            best = (prior.updated(moved, best) if family is hierarchical else prior.updated(moved)).mode()
+        stats = moved
     peak = expected_log_posterior(prior, stats, best)
     for size in (1e-3, 1e-2, 0.1):
         for _ in range(20):
@@ -181,6 +271,8 @@ def test_tied_covariances_refuse_different_priors():
         bg.SemiConjugatePrior(1, 0, 1, 3, np.array([[[1.0]], [[2.0]]])).bound(2, 1, "tied")
     with pytest.raises(bg.ModelError, match="has to be equal for all components of a tied"):
         bg.SeparationPrior(1, 0, 1, np.array([[1.0], [2.0]])).bound(2, 1, "tied")
+    with pytest.raises(bg.ModelError, match="has to be equal for all components of a tied"):
+        bg.HierarchicalPrior(1, 0, 1, np.array([3.0, 4.0]), 2, 1).bound(2, 1, "tied")
     with pytest.raises(bg.ModelError, match="`deviation` has to be above 0"):
         bg.SeparationPrior(1, 0, 1, 0).bound(2, 1, "full")
 

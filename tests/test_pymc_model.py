@@ -9,14 +9,16 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from mixtures import bound_problem, random_parameters
+from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm import covariance as cov
 from bayesgmm import estep
-from bayesgmm.compact import CompactPosterior
+from bayesgmm.compact import CompactPosterior, Coordinates
 from bayesgmm.parameters import COVARIANCE_TYPES
 from bayesgmm.pymc_model import MixtureLogDensity, build_standardised_model, initial_values
 
+PRIORS = ["conjugate", "semiconjugate", "hierarchical", "separation"]
 #: Interpreted by Python: nothing to compile, and every operation's `perform` runs.
 PLAIN = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
 
@@ -34,7 +36,7 @@ def plain_model(model, k):
         components = [pm.MvNormal.dist(means[c], cov=covariances[c]) for c in range(k)]
         mixture = pm.Mixture.dist(plain["weights"], components)
         likelihood = (pm.logp(mixture, x) * weight).sum()
-        without = [p for p in plain.basic_RVs if p.name != "observations"]
+        without = [p for p in [*plain.basic_RVs, *plain.potentials] if p.name != "observations"]
         prior = plain.logp(vars=without)
         value = plain.replace_rvs_by_values([likelihood])[0] + prior
         order = [plain.rvs_to_values[plain[v.name]] for v in model.free_RVs]
@@ -43,7 +45,7 @@ def plain_model(model, k):
 
 
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
-@pytest.mark.parametrize("prior", ["conjugate", "semiconjugate", "separation"])
+@pytest.mark.parametrize("prior", PRIORS)
 def test_value_and_gradient_are_those_of_a_plain_mixture(prior, kind):
     rng = np.random.default_rng(3)
     data, bound = bound_problem(rng, prior, kind, n=12)
@@ -67,14 +69,37 @@ def unconstrained(model, prior, parameters):
     return found
 
 
+def log_density_of_scale(prior, parameters):
+    """Log density of the scale's mean given the covariances, in the coordinates of the transparent model.
+
+    Bartlett's factors of the precisions stand there about the scale, and not about its prior mean: their entries below
+    the diagonal are stretched, row by row, by what the two roots differ.
+    """
+    kind, d = prior.covariance_type, parameters.n_features
+    scale, dof = prior.expected_scale_given(parameters), cov.per_block(prior.dof, kind, 1).sum() + prior.scale_dof
+    own = cov.blocks(parameters.covariances, kind)
+    if cov.is_diagonal(kind):
+        lambdas = np.diag(scale) if kind == "diag" else scale[0, :1]
+        rates = np.diag(prior.scale_rate)[: len(lambdas)] + (1 / own).reshape(-1, len(lambdas)).sum(axis=0)
+        return (stats.gamma(dof / 2, scale=2 / rates).logpdf(lambdas) + np.log(lambdas)).sum()
+    rate = prior.scale_rate + np.linalg.inv(own).sum(axis=0)
+    found = stats.wishart(dof, np.linalg.inv(rate)).logpdf(scale)
+    chi = initial_values(prior, parameters)["scale_chi"]
+    found += ((d - np.arange(d) + 1) / 2 * np.log(chi)).sum()
+    fixed, at_scale = Coordinates.of(prior, d).root, Coordinates.of(prior.given(scale), d).root
+    stretch = np.diagonal(fixed, axis1=1, axis2=2) / np.diagonal(at_scale, axis1=1, axis2=2)
+    return found - (np.arange(d) * np.log(stretch)).sum()
+
+
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
-@pytest.mark.parametrize("prior", ["conjugate", "semiconjugate", "separation"])
+@pytest.mark.parametrize("prior", PRIORS)
 def test_compact_and_transparent_form_are_one_density(prior, kind):
     """They differ by the log Jacobian between their unconstrained vectors, written down here, and a constant.
 
     Under the conjugate prior the transparent means come from offsets: the determinant of the precision
     factors. Under the separation prior its factor L is the inverse of the compact one: with logarithms of
-    both diagonals, the determinant to the power d - 1.
+    both diagonals, the determinant to the power d - 1. Under the hierarchical prior it has the scale too, whose
+    density given the covariances is Wishart.
     """
     rng = np.random.default_rng(4)
     data, bound = bound_problem(rng, prior, kind, n=12)
@@ -93,6 +118,8 @@ def test_compact_and_transparent_form_are_one_density(prior, kind):
             compact -= -0.5 * np.linalg.slogdet(parameters.covariances)[1].sum()
         elif prior == "separation" and not cov.is_diagonal(kind):
             compact += (data.n_features - 1) * log_det_factors.sum()
+        elif prior == "hierarchical":
+            compact += log_density_of_scale(bound, parameters)
         gaps.append(compact - transparent)
     assert np.ptp(gaps) < 1e-10 * max(1.0, abs(compact))
 

@@ -1,6 +1,7 @@
 """The common result: ArviZ reads it, files keep it, tables and text say what it is."""
 
 import json
+from pathlib import Path
 
 import arviz as az
 import numpy as np
@@ -71,6 +72,7 @@ def test_saved_and_loaded_results_are_the_same(faithful, tmp_path, prior):
     result = bg.fit(faithful, bg.MixtureModel(2, "diag", chosen), engine=bg.EM(trace="parameters"), seed=4)
     result.save(tmp_path / "a.nc")
     loaded = bg.load(tmp_path / "a.nc")
+    assert (loaded.model.prior is None) == (prior == "default")
     assert loaded.engine == result.engine
     assert (loaded.model.n_components, loaded.model.covariance_type) == (2, "diag")
     xr.testing.assert_identical(loaded.tree["posterior"].to_dataset(), result.tree["posterior"].to_dataset())
@@ -79,6 +81,16 @@ def test_saved_and_loaded_results_are_the_same(faithful, tmp_path, prior):
     again = bg.fit(faithful, loaded.model, engine="em", start=loaded)
     assert np.allclose(again.means, result.means)
     assert az.from_netcdf(tmp_path / "a.nc").children.keys() == result.tree.children.keys()
+
+
+def test_a_fit_of_version_0_1_loads_with_the_prior_that_was_its_default(faithful):
+    """It was the conjugate prior; a model that names none means the hierarchical one now."""
+    loaded = bg.load(Path(__file__).parent / "faithful_0_1.nc")
+    assert isinstance(loaded.model.prior, bg.ConjugatePrior)
+    model = bg.MixtureModel(2, prior=bg.ConjugatePrior.from_data(faithful, 2))
+    again = bg.fit(faithful, model, engine="em", start=loaded)
+    assert np.allclose(again.means, loaded.means, rtol=1e-6)
+    assert np.allclose(again.tree["optima"]["log_posterior"][0], loaded.tree["optima"]["log_posterior"][0])
 
 
 def test_separation_prior_survives_a_file(faithful, tmp_path):

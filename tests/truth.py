@@ -496,3 +496,19 @@ def log_mean_prior(loc, spread, means):
     """Log density of means (k, d), each normal about ``loc`` with its covariance in ``spread`` (k, d, d)."""
     each = zip(loc, spread, means, strict=True)
     return sum(float(stats.multivariate_normal(m0, v).logpdf(m)) for m0, v, m in each)
+
+
+def log_of_unknown_scale(kind, dof, scale_dof, rate, inverses, scale):
+    """Log density of covariances whose common scale is Wishart, by their inverses (b, d, d) and any one scale."""
+    if kind in ("diag", "spherical"):
+        rates = np.diag(rate) if kind == "diag" else [np.exp(np.log(np.diag(rate)).mean())]
+        each = zip(rates, np.diagonal(inverses, axis1=1, axis2=2).T, np.diag(scale), strict=False)
+        return sum(
+            log_of_unknown_scale("full", dof, scale_dof, np.array([[r]]), one[:, None, None], np.array([[s]]))
+            for r, one, s in each
+        )
+    dof = dof[: len(inverses)]
+    prior = stats.wishart(scale_dof, np.linalg.inv(rate)).logpdf(scale)
+    given = sum(stats.invwishart(nu, scale).logpdf(np.linalg.inv(w)) for nu, w in zip(dof, inverses, strict=True))
+    total = scale_dof + dof.sum()
+    return prior + given - stats.wishart(total, np.linalg.inv(rate + inverses.sum(axis=0))).logpdf(scale)

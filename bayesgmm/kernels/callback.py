@@ -52,6 +52,9 @@ def log_posterior_in_c(size, eta, gradient, value, given):
         part(given, 12).reshape((-1, of_block)),
         part(given, 13).reshape((-1, of_block)),
         part(given, 14)[0],
+        part(given, 15)[0],
+        part(given, 16).reshape((-1, d)),
+        part(given, 17),
     )
     found, slope = whitened_log_posterior(carray(eta, (p,)), part(given, 0), part(given, 1).reshape((p, p)), arguments)
     value[0] = found

@@ -1,22 +1,11 @@
-"""EM's steps: log prior, mode of the parameters given expected statistics, stopping rule, and climbs made of them.
+"""EM's steps: what a pass found is noted, parameters move to the mode given it, and climbs are made of these.
 
-The arithmetic of ``prior.updated(statistics).mode()`` and ``prior.log_density`` for one parameter value without
-its grids. Hyperparameters are those of `conditionals`, and factors of the prior covariance of semi-conjugate means.
+Hyperparameters are those of `conditionals`, and factors of the prior covariance of means.
 """
 
 import numpy as np
 
-from bayesgmm.kernels.conditionals import (
-    DIAG,
-    FULL,
-    SPHERICAL,
-    TIED,
-    pool,
-    shift_mean,
-    spread_blocks,
-    write_factors,
-    write_scatter,
-)
+from bayesgmm.kernels.conditionals import log_prior, set_mode, write_factors
 from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly, pasted
 from bayesgmm.kernels.passes import block_rows, expect_chunks, fold, room_for
 
@@ -26,79 +15,6 @@ NARROWEST = 1e-10
 FLATTEST = 1e-7
 #: How a stretch of iterations ended.
 GOES_ON, CONVERGED, COLLAPSED = 0, 1, 2
-
-
-@inlined_exactly
-def log_prior(hyperparameters, mean_factors, weights, means, factors):
-    """Return the log density of the parameters, up to a constant; 0 under the flat prior."""
-    kind, is_conjugate, concentration, loc, shrinkage, _, dof, scale = hyperparameters
-    k, d = means.shape
-    value = 0.0
-    if is_conjugate and shrinkage[0] == 0.0:
-        return value
-    for c in range(k):
-        if concentration[c] != 1.0 and (weights[c] > 0.0 or concentration[c] > 1.0):
-            value += (concentration[c] - 1.0) * np.log(weights[c])
-        log_det, trace, distance = 0.0, 0.0, 0.0
-        for j in range(d):
-            precise = factors[c, j] if factors.ndim == 2 else factors[c, j, j]
-            log_det -= 2.0 * np.log(precise)
-            if factors.ndim == 2:
-                if kind == DIAG or j == 0:
-                    trace += scale[c, j, j] * precise * precise
-            else:
-                for i in range(j, d):
-                    row = 0.0
-                    for m in range(j, d):
-                        row += scale[c, i, m] * factors[c, m, j]
-                    trace += factors[c, i, j] * row
-            y = 0.0
-            for i in range(j, d):
-                if not is_conjugate:
-                    y += mean_factors[c, i, j] * (means[c, i] - loc[c, i])
-                elif factors.ndim == 3:
-                    y += factors[c, i, j] * (means[c, i] - loc[c, i])
-                elif i == j:
-                    y += precise * (means[c, i] - loc[c, i])
-            distance += y * y
-        blocks_log_det, size = log_det, d
-        if factors.ndim == 2:
-            size = 1
-            blocks_log_det = log_det / d if kind == SPHERICAL else log_det
-        if kind != TIED or c == 0:
-            value -= 0.5 * ((dof[c] + size + 1) * blocks_log_det + trace)
-        value -= 0.5 * (shrinkage[c] * distance + log_det if is_conjugate else distance)
-    return value
-
-
-@pasted
-def set_mode(hyperparameters, about, counts, first, second, weights, means, covariances):
-    """Write the mode of weights, means and covariances given expected statistics.
-
-    ``about`` and ``means`` are two arrays.
-    """
-    kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale = hyperparameters
-    k, d = about.shape
-    scatter, shift, block_dof = covariances, means, weights  # Until these are known.
-    write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift)
-    pool(kind, dof, scale, counts, scatter, block_dof)
-    size = d if kind in (FULL, TIED) else 1
-    normals = 0 if not is_conjugate else k if kind == TIED else d if kind == SPHERICAL else 1
-    for c in range(1 if kind == TIED else k):
-        for i in range(d):
-            for j in range(d):
-                covariances[c, i, j] /= block_dof[c] + size + 1 + normals
-    spread_blocks(kind, covariances)
-    total = 0.0
-    for c in range(k):
-        if not is_conjugate:
-            shift_mean(loc_covariance[c], counts[c], loc[c], about[c], first[c], covariances[c], shift[c])
-        for j in range(d):
-            means[c, j] = about[c, j] + shift[c, j]
-        weights[c] = max(concentration[c] + counts[c] - 1.0, 0.0)
-        total += weights[c]
-    for c in range(k):
-        weights[c] = weights[c] / total if total > 0.0 else 1.0 / k
 
 
 @inlined_exactly
@@ -174,7 +90,7 @@ def arrive(
     if take_stock(note[0], tol, progress):
         return CONVERGED
     if not is_last:
-        set_mode(hyperparameters, about, counts, first, second, weights, means, covariances)
+        set_mode(hyperparameters, factors, about, counts, first, second, weights, means, covariances)
     return GOES_ON
 
 

@@ -1,28 +1,17 @@
-"""Draws of weights, means and covariances given labels, as `prior.updated(statistics).sample(rng)` makes them.
+"""Log density of a prior, and mode and draws of weights, means and covariances given labels, of one mixture.
 
-The arithmetic of ``priors`` for one parameter value without its grids: random numbers are taken in the same
-order, so that both agree to rounding. Hyperparameters are the tuple ``(kind, is_conjugate, concentration,
-loc, shrinkage, loc_covariance, dof, scale)``, `kind` an index into the covariance types.
+Hyperparameters are the tuple ``(kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale,
+scale_dof, scale_rate)``, ``kind`` an index into the covariance types. Where ``scale_dof`` is positive the scale is
+unknown (`scales`), and ``scale`` is what is added to it.
 """
 
 import numpy as np
 
-from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
-from bayesgmm.kernels.factors import invert_lower, write_precision_factors
+from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly, pasted
+from bayesgmm.kernels.factors import DIAG, FULL, SPHERICAL, TIED, cholesky, invert_lower, write_precision_factors
+from bayesgmm.kernels.scales import add_expected_scale, add_scale, draw_scale, log_integral
 
-FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
 HALF_LOG_2PI = 0.9189385332046727
-
-
-@compiled_exactly
-def cholesky(matrix, lower):
-    """Write the lower Cholesky factor."""
-    for i in range(matrix.shape[0]):
-        for j in range(i + 1):
-            value = matrix[i, j]
-            for m in range(j):
-                value -= lower[i, m] * lower[j, m]
-            lower[i, j] = np.sqrt(value) if i == j else value / lower[j, j]
 
 
 @inlined_exactly
@@ -82,10 +71,9 @@ def spread_blocks(kind, covariances):
 
 
 @compiled_exactly
-def covariance_blocks(kind, dof, scale, counts, scatter):
-    """Return degrees of freedom (b) and scale (b, p, p) of each block given the labels; ``scatter`` is changed."""
-    (k, d), block_dof = scatter.shape[:2], np.empty(len(counts))
-    pool(kind, dof, scale, counts, scatter, block_dof)
+def covariance_blocks(kind, block_dof, scatter):
+    """Return degrees of freedom (b) and scale (b, p, p) of each block, given what `pool` writes."""
+    k, d = scatter.shape[:2]
     if kind == FULL:
         return block_dof, scatter
     if kind == TIED:
@@ -180,18 +168,25 @@ def shift_mean(loc_covariance, count, loc, about, first, covariance, shift):
 
 
 @compiled_exactly
-def draw_parameters(rng, hyperparameters, about, counts, first, second, weights, means, covariances):
-    """Draw covariances, means and weights given the labels summed up in counts, first and second moments.
+def draw_means_and_covariances(rng, hyperparameters, factors, about, counts, first, second, means, covariances):
+    """Draw the scale if it is unknown, covariances, and means, given the labels summed up in the statistics.
 
-    ``about`` and ``means`` are two arrays.
+    ``factors`` are precision factors of the covariances before. ``about`` and ``means`` are two arrays.
     """
-    kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale = hyperparameters
+    (
+        kind, is_conjugate, _, loc, shrinkage, loc_covariance, dof, scale, scale_dof, scale_rate
+    ) = hyperparameters  # fmt: skip
     k, d = about.shape
-    scatter, shift = covariances, means  # Until these are known.
+    scatter, shift, block_dof = covariances, means, np.empty(k)  # Until these are known.
     write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift)
-    block_dof, block_scale = covariance_blocks(kind, dof, scale, counts, scatter)
-    write_covariances(kind, draw_inverse_wisharts(rng, block_dof, block_scale), covariances)
-    noise, lower = rng.standard_normal((k, d)), np.zeros((d, d))
+    pool(kind, dof, scale, counts, scatter, block_dof)
+    lower = np.zeros((d, d))
+    if scale_dof > 0.0:
+        draw_scale(rng, kind, scale_dof, scale_rate, dof, factors, lower)
+        add_scale(kind, lower, scatter)
+        lower[:] = 0.0
+    write_covariances(kind, draw_inverse_wisharts(rng, *covariance_blocks(kind, block_dof, scatter)), covariances)
+    noise = rng.standard_normal((k, d))
     for c in range(k):
         if is_conjugate:
             cholesky(covariances[c] / (shrinkage[c] + counts[c]), lower)
@@ -205,11 +200,115 @@ def draw_parameters(rng, hyperparameters, about, counts, first, second, weights,
             for j in range(i + 1):
                 value += lower[i, j] * noise[c, j]
             means[c, i] = value
+
+
+@compiled_exactly
+def draw_parameters(rng, hyperparameters, factors, about, counts, first, second, weights, means, covariances):
+    """Draw covariances, means and weights: see `draw_means_and_covariances`."""
+    draw_means_and_covariances(rng, hyperparameters, factors, about, counts, first, second, means, covariances)
     total = 0.0
-    for c in range(k):
-        weights[c] = rng.standard_gamma(concentration[c] + counts[c])
+    for c in range(weights.shape[0]):
+        weights[c] = rng.standard_gamma(hyperparameters[2][c] + counts[c])
         total += weights[c]
     weights /= total
+
+
+@inlined_exactly
+def log_prior(hyperparameters, mean_factors, weights, means, factors):
+    """Return the log density of the parameters, up to a constant; 0 under the flat prior."""
+    kind, is_conjugate, concentration, loc, shrinkage, _, dof, scale, scale_dof, scale_rate = hyperparameters
+    k, d = means.shape
+    value = 0.0
+    if is_conjugate and shrinkage[0] == 0.0:
+        return value
+    for c in range(k):
+        if concentration[c] != 1.0 and (weights[c] > 0.0 or concentration[c] > 1.0):
+            value += (concentration[c] - 1.0) * np.log(weights[c])
+        log_det, trace, distance = 0.0, 0.0, 0.0
+        for j in range(d):
+            precise = factors[c, j] if factors.ndim == 2 else factors[c, j, j]
+            log_det -= 2.0 * np.log(precise)
+            if factors.ndim == 2:
+                if kind == DIAG or j == 0:
+                    trace += scale[c, j, j] * precise * precise
+            else:
+                for i in range(j, d):
+                    row = 0.0
+                    for m in range(j, d):
+                        row += scale[c, i, m] * factors[c, m, j]
+                    trace += factors[c, i, j] * row
+            y = 0.0
+            for i in range(j, d):
+                if not is_conjugate:
+                    y += mean_factors[c, i, j] * (means[c, i] - loc[c, i])
+                elif factors.ndim == 3:
+                    y += factors[c, i, j] * (means[c, i] - loc[c, i])
+                elif i == j:
+                    y += precise * (means[c, i] - loc[c, i])
+            distance += y * y
+        blocks_log_det, size = log_det, d
+        if factors.ndim == 2:
+            size = 1
+            blocks_log_det = log_det / d if kind == SPHERICAL else log_det
+        if kind != TIED or c == 0:
+            value -= 0.5 * ((dof[c] + size + 1) * blocks_log_det + trace)
+        value -= 0.5 * (shrinkage[c] * distance + log_det if is_conjugate else distance)
+    if scale_dof > 0.0:
+        value += log_integral(kind, scale_dof, scale_rate, dof, factors)
+    return value
+
+
+@compiled_exactly
+def log_priors(hyperparameters, mean_factors, weights, means, factors):
+    """Return `log_prior` of each of a grid (g,) of parameters."""
+    values = np.empty(weights.shape[0])
+    for g in range(weights.shape[0]):
+        values[g] = log_prior(hyperparameters, mean_factors, weights[g], means[g], factors[g])
+    return values
+
+
+@pasted
+def set_mode(hyperparameters, factors, about, counts, first, second, weights, means, covariances):
+    """Write the mode of weights, means and covariances given expected statistics.
+
+    An unknown scale takes its mean given the covariances before, whose precision factors are ``factors``.
+    ``about`` and ``means`` are two arrays.
+    """
+    (
+        kind, is_conjugate, concentration, loc, shrinkage, loc_covariance, dof, scale, scale_dof, scale_rate
+    ) = hyperparameters  # fmt: skip
+    k, d = about.shape
+    scatter, shift, block_dof = covariances, means, weights  # Until these are known.
+    write_scatter(is_conjugate, shrinkage, loc, about, counts, first, second, scatter, shift)
+    pool(kind, dof, scale, counts, scatter, block_dof)
+    if scale_dof > 0.0:
+        add_expected_scale(kind, scale_dof, scale_rate, dof, factors, scatter)
+    size = d if kind in (FULL, TIED) else 1
+    normals = 0 if not is_conjugate else k if kind == TIED else d if kind == SPHERICAL else 1
+    for c in range(1 if kind == TIED else k):
+        for i in range(d):
+            for j in range(d):
+                covariances[c, i, j] /= block_dof[c] + size + 1 + normals
+    spread_blocks(kind, covariances)
+    total = 0.0
+    for c in range(k):
+        if not is_conjugate:
+            shift_mean(loc_covariance[c], counts[c], loc[c], about[c], first[c], covariances[c], shift[c])
+        for j in range(d):
+            means[c, j] = about[c, j] + shift[c, j]
+        weights[c] = max(concentration[c] + counts[c] - 1.0, 0.0)
+        total += weights[c]
+    for c in range(k):
+        weights[c] = weights[c] / total if total > 0.0 else 1.0 / k
+
+
+@compiled_exactly
+def modes(hyperparameters, factors, about, counts, first, second, weights, means, covariances):
+    """Write the mode (`set_mode`) given each of a grid (g,) of statistics."""
+    for g in range(counts.shape[0]):
+        set_mode(
+            hyperparameters, factors[g], about[g], counts[g], first[g], second[g], weights[g], means[g], covariances[g]
+        )
 
 
 @inlined_exactly

@@ -4,18 +4,49 @@ import numpy as np
 
 from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
 
+#: Covariance types, as indices into `COVARIANCE_TYPES`.
+FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
+
+
+# The inner loops of both run along rows, so that their numbers are independent and can be taken several at a time.
+
+
+@compiled_exactly
+def cholesky(matrix, lower):
+    """Write the lower Cholesky factor, zeros above it, of a matrix whose lower triangle is read.
+
+    It may take the place of the matrix.
+    """
+    d = matrix.shape[0]
+    for i in range(d):
+        for j in range(i + 1):
+            lower[i, j] = matrix[i, j]
+    for j in range(d):
+        lower[j, j] = np.sqrt(lower[j, j])
+        # The column once more, as a row.
+        for i in range(j + 1, d):
+            lower[i, j] = lower[j, i] = lower[i, j] / lower[j, j]
+        for i in range(j + 1, d):
+            for m in range(j + 1, i + 1):
+                lower[i, m] -= lower[i, j] * lower[j, m]
+    for i in range(d):
+        for j in range(i + 1, d):
+            lower[i, j] = 0.0
+
 
 @inlined_exactly
 def invert_lower(matrix, inverse):
     """Write the inverse of a lower triangular matrix, which may take its place."""
-    d = matrix.shape[0]
-    for j in range(d):
-        inverse[j, j] = 1.0 / matrix[j, j]
-        for i in range(j + 1, d):
-            value = 0.0
-            for m in range(j, i):
-                value -= matrix[i, m] * inverse[m, j]
-            inverse[i, j] = value / matrix[i, i]
+    for i in range(matrix.shape[0]):
+        pivot = matrix[i, i]
+        for m in range(i):
+            value = matrix[i, m]
+            inverse[i, m] = -value * inverse[m, m]
+            for j in range(m):
+                inverse[i, j] -= value * inverse[m, j]
+        for j in range(i):
+            inverse[i, j] /= pivot
+        inverse[i, i] = 1.0 / pivot
 
 
 @compiled_exactly

@@ -52,7 +52,9 @@ def run_sweeps(
         if keep:
             keep_state(kept, count, weights, means, covariances, log_likelihood[0], counts[0])
             count += 1
-        draw_parameters(rng, hyperparameters, about[0], counts[0], first[0], second[0], weights, means, covariances)
+        draw_parameters(
+            rng, hyperparameters, factors[0], about[0], counts[0], first[0], second[0], weights, means, covariances
+        )
         if permuted:
             permute(rng, weights, means, covariances)
 

@@ -9,8 +9,9 @@ expected complete-data log-likelihood, from the statistics of the same pass.
 import numpy as np
 
 from bayesgmm.kernels.elementary import compiled_exactly, inlined, pasted
-from bayesgmm.kernels.factors import invert_lower
+from bayesgmm.kernels.factors import TIED, invert_lower
 from bayesgmm.kernels.likelihood import expected, pull_back
+from bayesgmm.kernels.scales import add_expected_scale
 
 
 @pasted
@@ -104,6 +105,30 @@ def separation(factors, diagonal, deviation, lkj, gradient_factors, gradient_a):
 
 
 @pasted
+def unknown_scale(kind, factor_of, diagonal, dof, scale_dof, scale_rate, floor, second, gradient_a):
+    """Return the log density of ``A`` with the scale of the covariances integrated out, and add to its gradient.
+
+    The slope in a component's precision is that of rows whose scatter is the mean of the scale given the precisions,
+    and the floor: both add to the statistics.
+    """
+    (k, d), each, value = factor_of.shape[:2], dof.shape[0] // factor_of.shape[0], 0.0
+    of_component = np.empty(k)
+    for c in range(k):
+        of_component[c] = dof[c * each, 0]
+    value += add_expected_scale(kind, scale_dof, scale_rate, of_component, factor_of, second)
+    for c in range(1 if kind == TIED else k):
+        for i in range(d):
+            second[c, i, i] += floor[i]
+            for j in range(i + 1):
+                value -= 0.5 * floor[i] * factor_of[c, i, j] * factor_of[c, i, j]
+    for b in range(diagonal.shape[0]):
+        for i in range(diagonal.shape[1]):
+            value += dof[b, i] * diagonal[b, i]
+            gradient_a[b, i, i] += dof[b, i]
+    return value
+
+
+@pasted
 def normal_means(means, loc, shrinkage, loc_factor, factor_of, gradient_means, counts, first, second):
     """Return the log prior density of the means, and add it to what the gradient is made from.
 
@@ -184,8 +209,9 @@ def place(theta, kind, loc, root):
 
 @compiled_exactly
 def with_prior(
-    placed, value, counts, first, second, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj
-):
+    placed, value, counts, first, second, kind,
+    concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj, scale_dof, scale_rate, floor,
+):  # fmt: skip
     """Return log posterior and gradient from the log-likelihood and the expected statistics there."""
     log_weights, means, diagonal, a, block_factors, factor_of = placed
     k, d = loc.shape
@@ -202,14 +228,16 @@ def with_prior(
             gradient[c] = mass[c] - np.exp(log_weights[c]) * total
     gradient_means = np.zeros((k, d))
     value += normal_means(means, loc, shrinkage, loc_factor, factor_of, gradient_means, counts, first, second)
+    gradient_blocks, gradient_a = np.zeros((blocks, p, p)), np.zeros((blocks, p, p))
+    if scale_dof > 0.0:
+        value += unknown_scale(kind, factor_of, diagonal, dof, scale_dof, scale_rate, floor, second, gradient_a)
     for c in range(k):
         pull_back(factor_of[c], counts[c], first[c], second[c], gradient_means[c], gradient_of[c])
-    gradient_blocks, gradient_a = np.zeros((blocks, p, p)), np.zeros((blocks, p, p))
     collect_factors(gradient_of, kind, gradient_blocks)
-    if deviation.shape[0] == 0:
-        value += bartlett(a, diagonal, dof, gradient_a)
-    else:
+    if deviation.shape[0] > 0:
         value += separation(block_factors, diagonal, deviation, lkj, gradient_blocks, gradient_a)
+    elif scale_dof == 0.0:
+        value += bartlett(a, diagonal, dof, gradient_a)
     gradient[at_means:at_diagonal] = gradient_means.ravel()
     chain_to_theta(gradient_blocks, root, a, gradient_a, gradient, at_diagonal, at_lower)
     return value, gradient
@@ -218,19 +246,21 @@ def with_prior(
 @compiled_exactly
 def log_posterior(
     theta, x, sample_weight, origin, inverse_unit, kind,
-    concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj,
+    concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj, scale_dof, scale_rate, floor,
 ):  # fmt: skip
     """Return the log posterior density of the unconstrained vector, up to a constant, and its gradient.
 
-    ``deviation`` is empty under an inverse-Wishart prior, else ``dof`` is not read.
+    ``deviation`` is empty under an inverse-Wishart prior, else ``dof`` is not read; ``scale_dof`` is 0 where the scale
+    is known.
     """
     placed = place(theta, kind, loc, root)
     value, counts, first, second = expected(
         x, sample_weight, origin, inverse_unit, placed[0], placed[1], placed[5], kind >= 2, np.empty(0)
     )
     return with_prior(
-        placed, value, counts, first, second, kind, concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj
-    )
+        placed, value, counts, first, second, kind,
+        concentration, loc, shrinkage, loc_factor, root, dof, deviation, lkj, scale_dof, scale_rate, floor,
+    )  # fmt: skip
 
 
 @pasted

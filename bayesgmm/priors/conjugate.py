@@ -15,6 +15,7 @@ from bayesgmm.errors import DataError, ModelError
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
+from bayesgmm.priors.compiled import drawn_given, log_density_but_constant, mode_given, no_rows
 from bayesgmm.suffstats import SufficientStatistics
 
 
@@ -92,7 +93,7 @@ class ConjugatePrior:
         if cov.is_diagonal(covariance_type):
             sample = sample * np.eye(d)
         else:
-            _refuse_collinear(sample, data)
+            refuse_collinear(sample, data)
         scale = sample * np.multiply.outer(data.unit, data.unit) / n_components ** (2 / d)
         dof = d + 2 if dof is None else dof
         return cls(concentration, data.origin, shrinkage, dof, scale).bound(n_components, d, covariance_type)
@@ -152,40 +153,37 @@ class ConjugatePrior:
 
         Weights whose concentration is at most 1 are clipped to 0.
         """
-        kind, (k, d) = self.covariance_type, self.loc.shape[-2:]
-        divisor = self.dof + cov.block_size(kind, d) + 1 + cov.normals_per_block(kind, k, d)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            covariances = self.scale / divisor[..., None, None]
-        return MixtureParameters(mode_of_weights(self.concentration), self.loc, covariances)
+        grid = self.concentration.shape[:-1]
+        if not grid:
+            return mode_given(self, no_rows(self))
+        each = [self._at(at).mode() for at in np.ndindex(grid)]
+        stacked = MixtureParameters(*(np.stack(arrays) for arrays in zip(*(one.arrays for one in each), strict=True)))
+        return stacked.reshaped(grid)
+
+    def _at(self, index: tuple[int, ...]) -> ConjugatePrior:
+        """Return one prior of a grid of them."""
+        names = ("concentration", "loc", "shrinkage", "dof", "scale")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
     def sample(self, rng: np.random.Generator) -> MixtureParameters:
         """Draw weights, means and covariances."""
         _refuse_improper(self)
-        kind, (k, d) = self.covariance_type, self.loc.shape[-2:]
-        scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
-        covariances = cov.from_blocks(densities.sample_inverse_wishart(dof, scale, rng), kind, k, d)
-        means = densities.sample_normal(self.loc, covariances / self.shrinkage[..., None, None], rng)
-        return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
+        return drawn_given(self, no_rows(self), rng)
+
+    @property
+    def log_constant(self) -> float:
+        """Log of the normalising constant, which the compiled loops leave out of the log density."""
+        d, kind = self.loc.shape[-1], self.covariance_type
+        constant = densities.log_dirichlet_constant(self.concentration)
+        constant += d / 2 * (np.log(self.shrinkage) - np.log(2 * np.pi)).sum()
+        constant += densities.log_wishart_constant(cov.per_block(self.dof, kind, d), cov.blocks(self.scale, kind)).sum()
+        return float(constant)
 
     def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances; 0 under the flat prior."""
         if not self.is_proper:
             return np.zeros(parameters.grid)
-        kind, d = self.covariance_type, parameters.n_features
-        scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
-        wishart = densities.log_inverse_wishart(cov.blocks(parameters.covariances, kind), dof, scale)
-        factor, log_det = densities.factorised(parameters.covariances)
-        factor = factor * np.sqrt(self.shrinkage)[:, None, None]
-        normal = densities.log_normal(parameters.means - self.loc, factor, log_det - d * np.log(self.shrinkage))
-        weights = densities.log_dirichlet(parameters.weights, self.concentration)
-        return weights + wishart.sum(axis=-1) + normal.sum(axis=-1)
-
-
-def mode_of_weights(concentration: Float[np.ndarray, "*grid k"]) -> Float[np.ndarray, "*grid k"]:
-    """Return the mode of a Dirichlet distribution, negative weights clipped at 0 (equal if all are)."""
-    raised = np.maximum(concentration - 1, 0)
-    total = raised.sum(axis=-1, keepdims=True)
-    return np.divide(raised, total, out=np.full_like(raised, 1 / raised.shape[-1]), where=total > 0)
+        return log_density_but_constant(self, parameters) + self.log_constant
 
 
 def _outer(vector: Float[np.ndarray, "*#grid k d"], factor: Float[np.ndarray, "*#grid k"]) -> np.ndarray:
@@ -197,7 +195,7 @@ def _refuse_improper(prior: ConjugatePrior) -> None:
         raise ModelError("the flat prior is improper: nothing can be drawn from it; give a proper prior")
 
 
-def _refuse_collinear(sample: Float[np.ndarray, "d d"], data: Rows) -> None:
+def refuse_collinear(sample: Float[np.ndarray, "d d"], data: Rows) -> None:
     """Refuse a sample covariance, in standard units, that is singular to rounding."""
     values, vectors = np.linalg.eigh(sample)
     if values[0] > 1e-13 * len(values):

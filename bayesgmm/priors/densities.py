@@ -17,6 +17,11 @@ def factorised(matrices: Float[np.ndarray, "*#grid p p"]) -> tuple[np.ndarray, n
     return factors.reshape(matrices.shape), log_det.reshape(matrices.shape[:-2])
 
 
+def log_dirichlet_constant(concentration: Float[np.ndarray, " k"]) -> np.floating:
+    """Log of the normalising constant of the Dirichlet distribution."""
+    return gammaln(concentration.sum()) - gammaln(concentration).sum()
+
+
 def log_dirichlet(
     weights: Float[np.ndarray, "*grid k"], concentration: Float[np.ndarray, " k"]
 ) -> np.ndarray | np.floating:
@@ -25,9 +30,8 @@ def log_dirichlet(
     A weight of exactly 0 under a concentration below 1, where the density is infinite, adds nothing:
     EM has emptied that component for good, and compares what is left.
     """
-    normaliser = gammaln(concentration.sum()) - gammaln(concentration).sum()
     terms = xlogy(concentration - 1, weights)
-    return normaliser + np.where(np.isposinf(terms), 0, terms).sum(axis=-1)
+    return log_dirichlet_constant(concentration) + np.where(np.isposinf(terms), 0, terms).sum(axis=-1)
 
 
 def log_normal(
@@ -38,29 +42,15 @@ def log_normal(
     return -0.5 * ((white**2).sum(axis=-1) + log_det + deviation.shape[-1] * np.log(2 * np.pi))
 
 
-def log_inverse_wishart(
-    covariance: Float[np.ndarray, "*#grid p p"],
-    dof: Float[np.ndarray, "*#grid"],
-    scale: Float[np.ndarray, "*#grid p p"],
-) -> np.ndarray | np.floating:
-    """Log density of the inverse-Wishart distribution."""
-    p = covariance.shape[-1]
-    factor, log_det = factorised(covariance)
-    trace = np.einsum("...ji,...jk,...ki->...", factor, scale, factor)
-    normaliser = dof / 2 * (np.linalg.slogdet(scale)[1] - p * np.log(2)) - multigammaln(dof / 2, p)
-    return -0.5 * ((dof + p + 1) * log_det + trace) + normaliser
-
-
-def sample_inverse_wishart(
-    dof: Float[np.ndarray, "*#grid"], scale: Float[np.ndarray, "*#grid p p"], rng: np.random.Generator
-) -> np.ndarray:
-    """Draw by Bartlett's (1933) decomposition: ``C C'`` with ``C = chol(scale) inv(A)'``."""
+def log_wishart_constant(dof: Float[np.ndarray, " b"], scale: Float[np.ndarray, "b p p"]) -> Float[np.ndarray, " b"]:
+    """Log of the normalising constants of inverse-Wishart distributions."""
     p = scale.shape[-1]
-    a = np.tril(rng.standard_normal(scale.shape), -1)
-    chi = np.sqrt(rng.chisquare(dof[..., None] - np.arange(p)))
-    a[..., np.arange(p), np.arange(p)] = chi
-    root = np.linalg.solve(a, np.swapaxes(np.linalg.cholesky(scale), -1, -2))
-    return np.swapaxes(root, -1, -2) @ root
+    return dof / 2 * (np.linalg.slogdet(scale)[1] - p * np.log(2)) - multigammaln(dof / 2, p)
+
+
+def log_normal_constant(covariance: Float[np.ndarray, "k d d"]) -> Float[np.ndarray, " k"]:
+    """Log of the normalising constants of normal distributions."""
+    return -0.5 * (factorised(covariance)[1] + covariance.shape[-1] * np.log(2 * np.pi))
 
 
 def sample_normal(

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm import covariance as cov
+from bayesgmm.kernels.conditionals import mean_given_covariance
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
-from bayesgmm.priors.conjugate import mode_of_weights
+from bayesgmm.priors.compiled import drawn_given, log_density_but_constant, mode_given, no_rows
 from bayesgmm.suffstats import SufficientStatistics
 
 
@@ -94,26 +95,24 @@ class SemiConjugatePrior:
 
     def mode(self) -> MixtureParameters:
         """Return the joint mode of weights, means and covariances."""
-        p = cov.block_size(self.covariance_type, self.loc.shape[-1])
-        covariances = self.scale / (self.dof + p + 1)[..., None, None]
-        return MixtureParameters(mode_of_weights(self.concentration), self.loc, covariances)
+        return mode_given(self, no_rows(self))
 
     def sample(self, rng: np.random.Generator) -> MixtureParameters:
         """Draw weights, means and covariances."""
-        kind, (k, d) = self.covariance_type, self.loc.shape
-        scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
-        covariances = cov.from_blocks(densities.sample_inverse_wishart(dof, scale, rng), kind, k, d)
-        means = densities.sample_normal(self.loc, self.loc_covariance, rng)
-        return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
+        return drawn_given(self, no_rows(self), rng)
+
+    @property
+    def log_constant(self) -> float:
+        """Log of the normalising constant, which the compiled loops leave out of the log density."""
+        kind, d = self.covariance_type, self.loc.shape[-1]
+        constant = densities.log_dirichlet_constant(self.concentration)
+        constant += densities.log_normal_constant(self.loc_covariance).sum()
+        constant += densities.log_wishart_constant(cov.per_block(self.dof, kind, d), cov.blocks(self.scale, kind)).sum()
+        return float(constant)
 
     def log_density(self, parameters: MixtureParameters) -> np.ndarray | np.floating:
         """Return the log density of weights, means and (free) covariances."""
-        kind, d = self.covariance_type, parameters.n_features
-        scale, dof = cov.blocks(self.scale, kind), cov.per_block(self.dof, kind, d)
-        wishart = densities.log_inverse_wishart(cov.blocks(parameters.covariances, kind), dof, scale)
-        normal = densities.log_normal(parameters.means - self.loc, *densities.factorised(self.loc_covariance))
-        weights = densities.log_dirichlet(parameters.weights, self.concentration)
-        return weights + wishart.sum(axis=-1) + normal.sum(axis=-1)
+        return log_density_but_constant(self, parameters) + self.log_constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,34 +147,20 @@ class SemiConjugatePosterior:
         return dof, self.prior.scale + cov.pooled(self.stats.second, kind)
 
     def means_given_covariance(
-        self, covariances: Float[np.ndarray, "*grid k d d"]
-    ) -> tuple[Float[np.ndarray, "*grid k d"], Float[np.ndarray, "*grid k d d"]]:
-        """Return location and covariance of the means.
-
-        Both are written with ``loc_covariance + covariance / count`` inverted, never a
-        precision: ``H = V (C + n V)^-1`` gives location ``about + ...`` and covariance ``H C``.
-        """
-        v, counts = self.prior.loc_covariance, self.stats.counts[..., None, None]
-        gain = np.swapaxes(np.linalg.solve(covariances + counts * v, np.broadcast_to(v, covariances.shape)), -1, -2)
-        prior_shift = self.prior.loc - self.stats.about
-        pull = self.stats.first - self.stats.counts[..., None] * prior_shift
-        location = self.stats.about + prior_shift + np.einsum("...ij,...j->...i", gain, pull)
-        spread = gain @ covariances
-        return location, (spread + np.swapaxes(spread, -1, -2)) / 2
+        self, covariances: Float[np.ndarray, "k d d"]
+    ) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d d"]]:
+        """Return location and covariance of the means."""
+        prior, stats = self.prior, self.stats
+        shift, spread = np.empty(stats.about.shape), np.empty(covariances.shape)
+        for c in range(len(shift)):
+            given = prior.loc_covariance[c], stats.counts[c], prior.loc[c], stats.about[c], stats.first[c]
+            spread[c] = mean_given_covariance(*given, covariances[c], shift[c])
+        return stats.about + shift, spread
 
     def mode(self) -> MixtureParameters:
         """Return the conditional maxima, which raise the log posterior above that at ``stats.about``."""
-        p = cov.block_size(self.prior.covariance_type, self.stats.about.shape[-1])
-        dof, scale = self.covariance_given_means()
-        covariances = scale / (dof + p + 1)[..., None, None]
-        means, _ = self.means_given_covariance(covariances)
-        return MixtureParameters(mode_of_weights(self.concentration), means, covariances)
+        return mode_given(self.prior, self.stats)
 
     def sample(self, rng: np.random.Generator) -> MixtureParameters:
         """Draw weights, then covariances given means, then means given covariances."""
-        kind, (k, d) = self.prior.covariance_type, self.stats.about.shape
-        dof, scale = self.covariance_given_means()
-        draw = densities.sample_inverse_wishart(cov.per_block(dof, kind, d), cov.blocks(scale, kind), rng)
-        covariances = cov.from_blocks(draw, kind, k, d)
-        means = densities.sample_normal(*self.means_given_covariance(covariances), rng)
-        return MixtureParameters(rng.dirichlet(self.concentration), means, covariances)
+        return drawn_given(self.prior, self.stats, rng)

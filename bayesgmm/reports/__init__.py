@@ -31,8 +31,8 @@ MOST_TABLED, MOST_FEATURES, MOST_PARAMETERS = 1000, 12, 200
 SOURCES = {
     "em": "Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data via the EM "
     "algorithm. Journal of the Royal Statistical Society B 39, 1-38.",
-    "prior": "Fraley, C. and Raftery, A. E. (2007). Bayesian regularization for normal mixture estimation and "
-    "model-based clustering. Journal of Classification 24, 155-181.",
+    "prior": "Richardson, S. and Green, P. J. (1997). On Bayesian analysis of mixtures with an unknown number of "
+    "components. Journal of the Royal Statistical Society B 59, 731-792.",
     "Gibbs": "Diebolt, J. and Robert, C. P. (1994). Estimation of finite mixture distributions through Bayesian "
     "sampling. Journal of the Royal Statistical Society B 56, 363-375.",
     "NUTS": "Hoffman, M. D. and Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning Research 15, "
@@ -282,7 +282,7 @@ def _methods(result: MixtureResult, diagnostics: pd.DataFrame) -> str:
     """Return a paragraph that can go into a paper."""
     model, engine = result.model, type(result.engine).__name__
     prior = "by maximum likelihood" if model.is_flat else (
-        "under a weakly informative conjugate prior scaled by the data (Fraley and Raftery, 2007)"
+        "under a weakly informative hierarchical prior scaled by the data (Richardson and Green, 1997)"
         if model.prior is None
         else f"under a {type(model.prior).__name__}"
     )  # fmt: skip

@@ -10,12 +10,13 @@ from sklearn import mixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from bayesgmm import covariance as cov
 from bayesgmm.fitting import fit
 from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
 from bayesgmm.result import MixtureResult
 from bayesgmm.sklearn.behind import ResultBehind
 from bayesgmm.sklearn.point import GaussianMixture
@@ -27,9 +28,10 @@ SEARCH = "tol", "reg_covar", "max_iter", "n_init", "init_params"
 class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
     """Gaussian mixture by its posterior: `sklearn.mixture.BayesianGaussianMixture`, sampled.
 
-    Priors are those of scikit-learn, with the same names; left at None, they are `ConjugatePrior.from_data`.
-    Memberships are averaged over draws and have intervals. Attributes of the variational approximation
-    (``weight_concentration_``, ``mean_precision_``, ``degrees_of_freedom_``, ``lower_bound_``) do not exist.
+    Priors are those of scikit-learn, with the same names. If all are None the prior is `HierarchicalPrior.from_data`;
+    if some are given it is conjugate, and the others are those of `ConjugatePrior.from_data`. Memberships are averaged
+    over draws and have intervals. Attributes of the variational approximation (``weight_concentration_``,
+    ``mean_precision_``, ``degrees_of_freedom_``, ``lower_bound_``) do not exist.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : array
         Posterior means of the relabelled draws; the precisions are inverses of those.
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
-        Of the prior that was used.
+        Of the prior that was used; of the default prior the scale that it expects, and how many rows the prior of a
+        mean is worth at the covariances that it expects.
     converged_ : bool
         Whether the result has no warning.
     n_iter_ : int
@@ -155,9 +158,11 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
 
     def _take_prior(self, prior: Any) -> None:
         """Set the fitted attributes of the prior, which is the same for all components."""
-        scale = prior.scale[0]
+        scale, worth = (
+            _as_conjugate(prior) if isinstance(prior, HierarchicalPrior) else (prior.scale[0], prior.shrinkage[0])
+        )
         self.weight_concentration_prior_, self.mean_prior_ = float(prior.concentration[0]), prior.loc[0].copy()
-        self.mean_precision_prior_, self.degrees_of_freedom_prior_ = float(prior.shrinkage[0]), float(prior.dof[0])
+        self.mean_precision_prior_, self.degrees_of_freedom_prior_ = float(worth), float(prior.dof[0])
         self.covariance_prior_ = {"diag": np.diag(scale).copy(), "spherical": float(scale[0, 0])}.get(
             self.covariance_type, scale.copy()
         )
@@ -210,3 +215,10 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         if return_interval:
             return found.probability.values, found.lower.values, found.upper.values
         return found.probability.values
+
+
+def _as_conjugate(prior: HierarchicalPrior) -> tuple[np.ndarray, float]:
+    """Return the scale that the default prior expects, and how many rows its means are worth at those covariances."""
+    scale, p = prior.expected_scale, cov.block_size(prior.covariance_type, len(prior.scale_rate))
+    variance = np.diag(scale) / (prior.dof[0] - p - 1)
+    return scale, float((variance / np.diag(prior.loc_covariance[0])).mean())
