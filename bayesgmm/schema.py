@@ -50,7 +50,7 @@ HYPERPARAMETER_DIMS = {
     "floor": ("feature",),
 }
 PRIORS = {prior.__name__: prior for prior in (HierarchicalPrior, ConjugatePrior, SemiConjugatePrior, SeparationPrior)}
-#: The prior of models that name none. Files of version 0.1 name another.
+#: The prior of models that name none; older files name another.
 DEFAULT_PRIOR = HierarchicalPrior.__name__
 #: Rows of a source that a result keeps, to relabel and diagnose by.
 ROWS_KEPT = 10_000

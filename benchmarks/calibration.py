@@ -29,6 +29,8 @@ def prior_of(family: str, d: int) -> Any:
     """Return a prior under which groups overlap in many data sets and are apart in others."""
     if family == "conjugate":
         return bg.ConjugatePrior(concentration=2, loc=np.zeros(d), shrinkage=0.2, dof=d + 4, scale=3)
+    if family == "hierarchical":
+        return bg.HierarchicalPrior(2, np.zeros(d), 4, dof=2 * d + 4, scale_dof=d + 2, scale_rate=0.5, floor=0.1)
     return bg.SemiConjugatePrior(concentration=2, loc=np.zeros(d), loc_covariance=4, dof=d + 4, scale=3)
 
 
@@ -36,7 +38,7 @@ def sbc(quick: bool) -> Table:
     """Rank the truth among the draws of both samplers (simulation-based calibration)."""
     replicates, rows, console = (20 if quick else 1000), [], Console()
     for k, d, n, kind in CASES[:1] if quick else CASES:
-        for family in ("conjugate", "semi-conjugate"):
+        for family in ("conjugate", "semi-conjugate", "hierarchical"):
             model = bg.MixtureModel(k, kind, prior_of(family, d))
             found = bg.calibrate(model, n, engines=SAMPLERS, replicates=replicates, seed=1)
             rows += [_ranks(f"{family}, K = {k}, D = {d}, {kind}", name, found) for name in SAMPLERS]

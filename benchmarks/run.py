@@ -10,6 +10,7 @@ from rich.console import Console
 from benchmarks import (
     answers,
     calibration,
+    default_prior,
     em_iteration,
     first_answer,
     gibbs_sweep,
@@ -36,6 +37,8 @@ TABLES = {
     "converged": answers.converged,
     "fits": answers.fits,
     "scaling": answers.scaling,
+    "default_prior": default_prior.simulated,
+    "known_classes": default_prior.known_classes,
     "gibbs_sweep": gibbs_sweep.table,
     "relabelling": relabelling.table,
     "out_of_core": out_of_core.table,

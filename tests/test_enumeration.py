@@ -56,7 +56,10 @@ def log_marginals(family, d):
 
 def sampled(x, k, family, engine, **given):
     """Fit, tolerating every warning, but not chains that differ."""
-    model = bg.MixtureModel(k, prior=prior_of(family, x.shape[1]))
+    return sampled_under(x, bg.MixtureModel(k, prior=prior_of(family, x.shape[1])), engine, **given)
+
+
+def sampled_under(x, model, engine, **given):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         result = bg.fit(x, model, engine=ENGINES[engine], seed=20261122, progress=False, **given)
@@ -135,6 +138,72 @@ def test_rows_that_count_several_times_are_grouped_as_copies(engine):
     claims = claims_on(sampled(x, 3, "conjugate", engine, sample_weight=times), copies, known)
     truth.hold(claims)
     truth.hold_closely(claims)
+
+
+# An unknown scale, which components share.
+
+HIERARCHICAL = {"dof": 7.0, "scale_dof": 4.0, "scale_rate": np.array([[0.9, 0.2], [0.2, 0.6]]), "floor": [0.3, 0.5]}
+#: Components, features, covariance type, and values on the grid of scales along each axis.
+UNKNOWN = [
+    (2, 1, "full", 60), (3, 1, "full", 60), (2, 2, "diag", 30), (3, 2, "diag", 30), (2, 2, "spherical", 60),
+    (3, 2, "spherical", 60), (2, 2, "tied", 17), (3, 2, "tied", 17), (2, 2, "full", 11), (3, 2, "full", 11),
+]  # fmt: skip
+QUICK = UNKNOWN[:3] + UNKNOWN[6:7]
+
+
+@cache
+def groupings_of_unknown_scale(k, d, kind, scales):
+    rate, floor = HIERARCHICAL["scale_rate"][:d, :d], np.array(HIERARCHICAL["floor"][:d])
+    group = truth.UnknownScale(
+        kind, k, LOC[:d], LOC_COVARIANCE[:d, :d] * (np.eye(d) if kind == "diag" else 1), HIERARCHICAL["dof"],
+        HIERARCHICAL["scale_dof"], rate, floor, scales,
+    )  # fmt: skip
+    return truth.Groupings.over_partitions(group.log_marginals(ROWS[d]), k, CONCENTRATION)
+
+
+def claims_on_unknown_scale(k, d, kind, scales, engine):
+    spread = LOC_COVARIANCE[:d, :d] * (np.eye(d) if kind == "diag" else 1)
+    given = {name: np.array(value)[:d] if name == "floor" else value for name, value in HIERARCHICAL.items()}
+    given["scale_rate"] = HIERARCHICAL["scale_rate"][:d, :d]
+    prior = bg.HierarchicalPrior(CONCENTRATION, LOC[:d], spread, **given)
+    result = sampled_under(ROWS[d], bg.MixtureModel(k, kind, prior), engine)
+    return claims_on(result, ROWS[d], groupings_of_unknown_scale(k, d, kind, scales))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("engine", ["Gibbs", "NUTS"])
+@pytest.mark.parametrize(
+    ("k", "d", "kind", "scales"),
+    [pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow]) for case in UNKNOWN],
+)
+def test_rows_share_components_as_often_as_the_sum_over_partitions_and_scales_says(k, d, kind, scales, engine):
+    claims = claims_on_unknown_scale(k, d, kind, scales, engine)
+    truth.hold(claims)
+    truth.hold_closely(claims)
+
+
+@pytest.mark.parametrize(("k", "d", "kind", "scales", "finer"), [(2, 1, "full", 60, 90), (2, 2, "tied", 17, 23)])
+def test_sum_over_scales_is_that_of_a_finer_grid(k, d, kind, scales, finer):
+    one, other = (groupings_of_unknown_scale(k, d, kind, number) for number in (scales, finer))
+    assert np.allclose(one.together, other.together, rtol=0, atol=5e-4)
+    assert np.allclose(one.occupied, other.occupied, rtol=0, atol=5e-4)
+
+
+UNKNOWN_BREAKS = {
+    "a factor 2 in the Wishart of the scale": lambda p: replace(p, scale_rate=2 * p.scale_rate),
+    "a scale whose rate is inverted": lambda p: replace(p, scale_rate=np.linalg.inv(p.scale_rate)),
+    "two degrees of freedom more of the scale": lambda p: replace(p, scale_dof=p.scale_dof + 2),
+    "a degree of freedom too many": lambda p: replace(p, dof=p.dof + 1),
+    "a scale that stays at its mean": lambda p: p.given(p.expected_scale),
+}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("engine", ["Gibbs", "NUTS"])
+@pytest.mark.parametrize("name", UNKNOWN_BREAKS)
+def test_sum_over_partitions_and_scales_sees(name, engine, with_other):
+    with_other(engine, prior=UNKNOWN_BREAKS[name])
+    assert truth.worst(claims_on_unknown_scale(3, 1, "full", 60, engine)) > truth.FAIL
 
 
 # The sum itself, computed twice.

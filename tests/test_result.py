@@ -83,9 +83,8 @@ def test_saved_and_loaded_results_are_the_same(faithful, tmp_path, prior):
     assert az.from_netcdf(tmp_path / "a.nc").children.keys() == result.tree.children.keys()
 
 
-def test_a_fit_of_version_0_1_loads_with_the_prior_that_was_its_default(faithful):
-    """It was the conjugate prior; a model that names none means the hierarchical one now."""
-    loaded = bg.load(Path(__file__).parent / "faithful_0_1.nc")
+def test_a_fit_from_when_another_prior_was_the_default_loads_with_that_prior(faithful):
+    loaded = bg.load(Path(__file__).parent / "conjugate_default.nc")
     assert isinstance(loaded.model.prior, bg.ConjugatePrior)
     model = bg.MixtureModel(2, prior=bg.ConjugatePrior.from_data(faithful, 2))
     again = bg.fit(faithful, model, engine="em", start=loaded)

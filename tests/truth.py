@@ -262,6 +262,8 @@ class SemiConjugateNormal:
     dof: float
     scale: np.ndarray
     points: int = 121
+    #: Of a spherical covariance, by its single variance, a row is as many as it has features.
+    rows_per_row: int = 1
 
     @cached_property
     def grid(self):
@@ -273,7 +275,7 @@ class SemiConjugateNormal:
 
     def log_given_mean(self, n, scatter):
         """Log density of n rows whose scatter about the mean is given (..., d, d)."""
-        d = len(self.loc)
+        d, n = len(self.scale), n * self.rows_per_row
         norm = multigammaln((self.dof + n) / 2, d) - multigammaln(self.dof / 2, d) - n * d / 2 * np.log(np.pi)
         before, after = np.linalg.slogdet(self.scale)[1], np.linalg.slogdet(self.scale + scatter)[1]
         return norm + self.dof / 2 * before - (self.dof + n) / 2 * after
@@ -283,6 +285,8 @@ class SemiConjugateNormal:
         means, log_mass = self.grid
         apart = x[:, None] - means
         outer = apart[..., :, None] * apart[..., None, :]
+        if self.rows_per_row > 1:
+            outer = (apart**2).sum(axis=-1)[..., None, None]
         given = (self.log_given_mean(rows.sum(), outer[rows].sum(axis=0)) for rows in subsets(len(x)))
         return np.array([logsumexp(log_mass + values) for values in given])
 
@@ -420,24 +424,28 @@ class Groupings:
 
     @classmethod
     def over_labellings(cls, log_marginals, k, concentration):
-        """Sum over every labelling; ``log_marginals`` are those of all subsets of the rows."""
-        labels = labellings(int(np.log2(len(log_marginals))), k)
+        """Sum over every labelling; ``log_marginals`` are those of all subsets of the rows.
+
+        Given several values of what the components share, (value, subset), each has the log weights of the values in
+        its last column.
+        """
+        labels = labellings(int(np.log2(log_marginals.shape[-1])), k)
         return cls._over(labels, np.zeros(len(labels)), log_marginals, k, concentration)
 
     @classmethod
     def over_partitions(cls, log_marginals, k, concentration):
         """Sum over every partition, which stands for k! / (k - blocks)! labellings."""
-        labels = partitions(int(np.log2(len(log_marginals))), k)
+        labels = partitions(int(np.log2(log_marginals.shape[-1])), k)
         log_multiplicity = gammaln(k + 1) - gammaln(k - labels.max(axis=1))
         return cls._over(labels, log_multiplicity, log_marginals, k, concentration)
 
     @classmethod
     def _over(cls, labels, log_multiplicity, log_marginals, k, concentration):
-        n, number = labels.shape[1], len(log_marginals)
+        n, number = labels.shape[1], 2 ** labels.shape[1]
         blocks = (labels[..., None] == np.arange(k)).transpose(0, 2, 1) @ 2 ** np.arange(n)
         raised, total = concentration + np.bitwise_count(blocks), n + k * concentration
         log_urn = gammaln(raised).sum(axis=1) - k * gammaln(concentration) + gammaln(k * concentration) - gammaln(total)
-        log_mass = log_multiplicity + log_urn + log_marginals[blocks].sum(axis=1)
+        log_mass = log_multiplicity + log_urn + _log_given_blocks(log_marginals, blocks)
         log_evidence = logsumexp(log_mass)
         share = np.exp(log_mass - log_evidence)
         of_block = np.bincount(blocks.ravel(), np.repeat(share, k), number)
@@ -455,6 +463,112 @@ class Groupings:
         for j, probability in enumerate(self.occupied, start=1):
             yield Claim.of(f"{j} components occupied", (occupied == j).astype(float), probability)
         yield Claim.of("sum of squared weights", (weights**2).sum(axis=-1), self.squares)
+
+
+def _log_given_blocks(log_marginals, blocks):
+    """Log density of the rows given who is with whom, averaged over what the components share, if anything."""
+    if log_marginals.ndim == 1:
+        return log_marginals[blocks].sum(axis=1)
+    of_subsets, log_weights = log_marginals[:, :-1], log_marginals[:, -1]
+    parts = np.array_split(blocks, max(1, blocks.size * len(of_subsets) // 10_000_000))
+    return np.concatenate([logsumexp(of_subsets[:, p].sum(axis=2) + log_weights[:, None], axis=0) for p in parts])
+
+
+@dataclass(frozen=True)
+class UnknownScale:
+    """Rows (n, d) of k components whose inverse-Wishart covariances share a scale, which is Wishart.
+
+    With the floor as a factor of the density of k covariances, which is why scales have a weight beside their density.
+    Everything is summed over a grid of scales (for tied covariances, of the covariance itself).
+    """
+
+    kind: str
+    k: int
+    loc: np.ndarray
+    loc_covariance: np.ndarray
+    dof: float
+    scale_dof: float
+    rate: np.ndarray
+    floor: np.ndarray
+    scales: int = 50
+
+    def log_marginals(self, x):
+        """Log density of every subset of the rows for each value on the grid, and in the last column its log weight."""
+        return getattr(self, f"_{self.kind}")(x)
+
+    def numbers(self, rate, floor):
+        """A scale that is one number, on a grid, and the log weight of each."""
+        log_scale = np.linspace(-9, 6, self.scales) - np.log(rate)
+        scale = np.exp(log_scale)
+        density = stats.gamma(self.scale_dof / 2, scale=2 / rate).logpdf(scale) + log_scale
+        kept = self.k * self.dof / 2 * (log_scale - np.log(scale + floor))
+        return scale + floor, density + kept + np.log(log_scale[1] - log_scale[0])
+
+    def over(self, x, scales, log_weights, loc=None, spread=None, rows_per_row=1):
+        loc, spread = (self.loc, self.loc_covariance) if loc is None else (loc, spread)
+        points = 121 if len(loc) == 1 else 81
+        normal = (SemiConjugateNormal(loc, spread, self.dof, s, points, rows_per_row) for s in scales)
+        return np.column_stack([np.stack([each.log_marginals(x) for each in normal]), log_weights])
+
+    def _diag(self, x):
+        """A scale for each feature: all pairs of the values on two grids, or one grid."""
+        found = np.zeros((1, 2 ** len(x) + 1))
+        for j in range(x.shape[1]):
+            scales, log_weights = self.numbers(self.rate[j, j], self.floor[j])
+            own = self.over(
+                x[:, [j]], scales[:, None, None], log_weights, self.loc[[j]], self.loc_covariance[[j]][:, [j]]
+            )
+            found = (found[:, None] + own).reshape(-1, found.shape[1])
+        return found
+
+    def _spherical(self, x):
+        scales, log_weights = self.numbers(np.exp(np.log(np.diag(self.rate)).mean()), self.floor.sum())
+        return self.over(x, scales[:, None, None] * np.eye(1), log_weights, rows_per_row=x.shape[1])
+
+    def _full(self, x):
+        if x.shape[1] == 1:
+            return self._diag(x)
+        # Bartlett's factors of two features: logarithms of chi-squared numbers, and a normal one.
+        first, second, below = self._cube((-4.5, 3.2), (-5.5, 3.0), (-4.0, 4.0))
+        log_weights = sum(
+            stats.chi2(self.scale_dof - j).logpdf(np.exp(a)) + a for j, a in enumerate((first, second))
+        ) + stats.norm.logpdf(below)
+        a = np.zeros((first.size, 2, 2))
+        a[:, 0, 0], a[:, 1, 1], a[:, 1, 0] = np.exp(first / 2), np.exp(second / 2), below
+        own = np.linalg.cholesky(np.linalg.inv(self.rate)) @ a
+        scale = own @ np.swapaxes(own, 1, 2)
+        with_floor = scale + np.diag(self.floor)
+        log_weights += self.k * self.dof / 2 * (np.linalg.slogdet(scale)[1] - np.linalg.slogdet(with_floor)[1])
+        return self.over(x, with_floor, log_weights)
+
+    def _tied(self, x):
+        """Given the covariance, groups are normal, and the mean has a closed form."""
+        first, second, below = self._cube((-1.4, 1.8), (-1.4, 1.8), (-2.5, 2.5))
+        lower = np.zeros((first.size, 2, 2))
+        lower[:, 0, 0], lower[:, 1, 1], lower[:, 1, 0] = np.exp(first), np.exp(second), below
+        covariances = lower @ np.swapaxes(lower, 1, 2)
+        inverses = np.linalg.inv(covariances)
+        log_weights = 3 * first + 2 * second - np.einsum("sii,i->s", inverses, self.floor) / 2
+        dof, any_scale = np.array([self.dof]), np.eye(2)
+        log_weights += [
+            log_of_unknown_scale("full", dof, self.scale_dof, self.rate, w[None], any_scale) for w in inverses
+        ]
+        log_det = np.linalg.slogdet(covariances)[1]
+        found = np.zeros((first.size, 2 ** len(x)))
+        for at, rows in enumerate(subsets(len(x))):
+            n = rows.sum()
+            if n:
+                apart, shift = x[rows] - x[rows].mean(axis=0), x[rows].mean(axis=0) - self.loc
+                wide = covariances + n * self.loc_covariance
+                squares = np.einsum("sij,ij->s", inverses, apart.T @ apart)
+                squares += n * np.einsum("i,sij,j->s", shift, np.linalg.inv(wide), shift)
+                log_dets = (n - 1) * log_det + np.linalg.slogdet(wide)[1]
+                found[:, at] = -(x[rows].size * np.log(2 * np.pi) + log_dets + squares) / 2
+        return np.column_stack([found, log_weights])
+
+    def _cube(self, *bounds):
+        axes = [np.linspace(*each, self.scales) for each in bounds]
+        return (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
 
 
 def responsibilities(x, weights, means, covariances):
