@@ -152,6 +152,12 @@ class Climbs:
             found |= zip(("weights", "means", "covariances"), self.named(numbers[:, 1:]).arrays, strict=True)
         return found
 
+    def joined(self, others: Climbs) -> Climbs:
+        """Return these climbs and others of the same kind behind them."""
+        arrays = (np.concatenate([array, others.arrays[name]]) for name, array in self.arrays.items())
+        behind = [(len(self.ends) + begin, done, part) for begin, done, part in others.stretches]
+        return Climbs(self.shape, *arrays, [*self.stretches, *behind])
+
     def taken_on(self, at: int, further: Climbs) -> None:
         """Let a start go on as the only one of other climbs did, that set out from where it had come."""
         self.state[at], self.progress[at] = further.state[0], further.progress[0]
