@@ -35,6 +35,12 @@ STRETCH = 256
 MOST_KEPT = 1_000_000
 #: Of a prior whose means have no covariance of their own.
 NONE = np.empty((0, 0, 0))
+#: How the climb of a start ended that was left behind, beside the ends that compiled loops know.
+LEFT = 3
+#: Evaluations after which starts are looked at that may be left behind.
+LOOKS = 4, 10, 30, 90
+#: One is left if, after so many times the rise estimated to be still to come, it is so many nats below the highest.
+RISES, FAR = 5.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,14 @@ class Stopping:
         Of the rise still to come, relative to the size of the log posterior; 0 never stops.
     trace : {"objective", "parameters"}
         What is kept of every iteration.
+    leaves : bool
+        Whether starts that are hopelessly far below the highest are left behind.
     """
 
     max_iter: int
     tol: float
     trace: Literal["objective", "parameters"] = "objective"
+    leaves: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -201,6 +210,8 @@ class Problem:
         Whether the prior is.
     compiled : tuple, or None
         Of rows in memory: what `climb_each` takes first.
+    constant_matters : bool
+        Whether the constant of the log prior density is computed.
     """
 
     data: Rows
@@ -211,6 +222,7 @@ class Problem:
     mean_factors: np.ndarray
     is_flat: bool
     compiled: Any
+    constant_matters: bool = True
 
     @classmethod
     def of(cls, data: Rows, prior: Any, rule: Stopping, weights: Any = None) -> Problem:
@@ -230,9 +242,10 @@ class Problem:
             climb_compiled(climbs, self)
         else:
             climb_together(climbs, self, saved)
-        if not self.is_flat and (sound := np.isfinite(climbs.progress[:, 0])).any():
-            some = climbs.parameters[sound]
-            climbs.progress[sound, 3] = self.prior.log_density(some) - self.log_prior(*some.arrays)
+        sound = np.flatnonzero(np.isfinite(climbs.progress[:, 0]))[:1]
+        if self.constant_matters and not self.is_flat and len(sound):
+            one = climbs.parameters[sound]
+            climbs.progress[:, 3] = self.prior.log_density(one) - self.log_prior(*one.arrays)
         return climbs
 
     def log_prior(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> Float[np.ndarray, " start"]:
@@ -261,7 +274,6 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
 
     def stretch(begin: int) -> int:
         """Take starts that have made ``done`` evaluations on by a stretch of them; return how many go on."""
-        room = min(STRETCH, most - done)
         under_way, traces = climb_each(
             *given, done + room == most, rule.tol, begin, (min(at_once, number - begin), room, kept),
             climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
@@ -271,9 +283,33 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
 
     parts = range(0, number, at_once)
     while parts and done < most:
+        look = next((look for look in LOOKS if look > done), most) if rule.leaves else most
+        room = min(STRETCH, look - done)
         go_on = map(stretch, parts) if is_short else mapped(stretch, parts, worth(work, most=len(parts)))
         parts = [*compress(parts, go_on)]
-        done += STRETCH
+        done += room
+        if done == look < most:
+            leave_behind(climbs, problem)
+
+
+def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
+    """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
+
+    So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
+    grows without bound as they get nearer (McLachlan & Peel 2000, section 3.10): not evidence of a group.
+    """
+    if prior.is_proper or prior.covariance_type == "tied":
+        return np.zeros(len(climbs.collapsed), dtype=bool)
+    rows = climbs.parameters.weights * data.total_weight
+    return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
+
+
+def leave_behind(climbs: Climbs, problem: Problem) -> None:
+    """Let starts end that are on their way far below the highest sound one."""
+    sound = ~climbs.collapsed & ~spurious(climbs, problem.data, problem.prior)
+    if sound.any():
+        behind = climbs.progress[sound, 0].max() - climbs.progress[:, 0] - RISES * climbs.remaining
+        climbs.ends[(climbs.ends == GOES_ON) & (behind > FAR)] = LEFT
 
 
 def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, str] | None = None) -> None:
@@ -302,6 +338,8 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
             stats.counts, stats.first, stats.second, factors, climbs.state, climbs.progress, climbs.ends,
             climbs.evaluations, traces, iteration - begun,
         )  # fmt: skip
+        if rule.leaves and iteration + 1 in LOOKS:
+            leave_behind(climbs, problem)
         active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
             _save(climbs, active, iteration + 1, saved)

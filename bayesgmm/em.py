@@ -8,22 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
-from bayesgmm.climbs import Climbs, Stopping, climb
+from bayesgmm.climbs import LEFT, Climbs, Stopping, climb, spurious
 from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
 from bayesgmm.relabel import alignment
-from bayesgmm.search import improved, rank, screened, spurious
+from bayesgmm.search import grouped, improved, rank, screened
 from bayesgmm.seeding import sample_size, seeding_rows
 from bayesgmm.uncertainty import Approximation, bootstrap_draws, laplace_draws
 
-#: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
-SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
 #: The best start goes on to a tolerance finer by this factor, for at most so many iterations.
 POLISH, POLISH_ITERATIONS = 1e-5, 100
 #: Of so many times as many rows as a sample has, starts are told apart by where they lead on the sample.
@@ -123,6 +120,8 @@ class EM:
             raise DegenerateComponentError(_collapse_advice(round(hits.sum()), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
+        if climbs.ends[best] == LEFT:  # What it was left for has collapsed.
+            climbs.taken_on(best, climb(climbs.parameters[np.array([best])], data, prior, self.stopping))
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self.stopping, saved=saved)
         optima = distinct(climbs, ranked, hits, data, prior, sort=start is None)
@@ -153,7 +152,7 @@ class EM:
     @property
     def stopping(self) -> Stopping:
         """When a climb ends."""
-        return Stopping(self.max_iter, self.tol, self.trace)
+        return Stopping(self.max_iter, self.tol, self.trace, leaves=True)
 
     def searched(
         self, data: Rows, prior: Prior, rng: np.random.Generator, saved: Checkpoint | None
@@ -207,11 +206,11 @@ def merged(
     A start that collapses on the sample stands for itself, for on all rows it may not.
     """
     lonely = {int(start): float(hits[start]) for start in np.flatnonzero(climbs.collapsed[: len(first.weights)])}
-    grouped = _grouped(climbs, np.flatnonzero(~climbs.collapsed), hits) | lonely
-    chosen = sorted(grouped)
+    groups = grouped(climbs, np.flatnonzero(~climbs.collapsed), hits) | lonely
+    chosen = sorted(groups)
     ends = [first[at] if at in lonely else climbs.parameters[at] for at in chosen]
     stacked = (np.stack(arrays) for arrays in zip(*(end.arrays for end in ends), strict=True))
-    return MixtureParameters(*stacked), np.array([grouped[start] for start in chosen])
+    return MixtureParameters(*stacked), np.array([groups[start] for start in chosen])
 
 
 def polished(
@@ -228,8 +227,8 @@ def distinct(
     climbs: Climbs, ranked: np.ndarray, hits: Float[np.ndarray, " start"], data: Rows, prior: Any, *, sort: bool
 ) -> Optima:
     """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each."""
-    grouped = _grouped(climbs, ranked, hits)
-    chosen = list(grouped)
+    groups = grouped(climbs, ranked, hits)
+    chosen = list(groups)
     parameters = climbs.parameters[np.array(chosen)]
     best = parameters[0]
     if sort:
@@ -238,32 +237,9 @@ def distinct(
         parameters = best.reshaped((1,))
     elif best.n_components > 1:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
-    share = np.array(list(grouped.values())) / hits.sum()
+    share = np.array(list(groups.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
     return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(hits[climbs.collapsed].sum()))
-
-
-def _grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"]) -> dict[int, float]:
-    """Return the first of the starts that led to each optimum, in their order, and the hits of all that did."""
-    found: dict[int, float] = {}
-    height, parameters = climbs.log_posterior, climbs.parameters
-    for start in map(int, starts):
-        as_high = (other for other in found if abs(height[start] - height[other]) <= SAME_OBJECTIVE)
-        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
-        found[first] = found.get(first, 0.0) + float(hits[start])
-    return found
-
-
-def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
-    a, b = _rows(one), _rows(other)
-    apart = np.abs(a[:, None] - b[None]).max(axis=-1)
-    return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)
-
-
-def _rows(params: MixtureParameters) -> Float[np.ndarray, "k p"]:
-    """Return all numbers of each component side by side."""
-    k = params.n_components
-    return np.concatenate([params.weights[:, None], params.means, params.covariances.reshape(k, -1)], axis=1)
 
 
 def _collapse_advice(n: int, iterations: int) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 
 from bayesgmm import covariance as cov
 from bayesgmm import estep
-from bayesgmm.climbs import Climbs, Stopping, climb
+from bayesgmm.climbs import RISES, Climbs, Problem, Stopping, climb, spurious
 from bayesgmm.data import Observations, Rows
 from bayesgmm.initialize import MOST_MOVES, How, Table, implied, smoothing_prior
 from bayesgmm.parameters import MixtureParameters
@@ -24,6 +25,8 @@ from bayesgmm.priors.densities import factorised
 SHORT_RUN, SHORTEST_RUN, SHORT_WORK = 10, 2, 30_000_000
 #: k-means is run once more for each start and so many components: many groups are seldom all found at once.
 COMPONENTS_PER_RUN = 3
+#: Of few rows, partitions around rows drawn far apart are tried too, as they are: at most so many for each start.
+MOST_ROUGH, ROUGH_WORK = 10, 120_000
 #: Candidates whose log densities of about so many rows differ by less on average are alike.
 ROWS_COMPARED, ALIKE = 200, 0.05
 #: Partitions in two that are tried of a component, for so many iterations, on rows that belong to it at least so much.
@@ -34,8 +37,10 @@ CLOSE, SHARINGS = 0.1, 8
 MOVES, FOLLOWED = 8, 2
 #: A move is tried if what the split gains makes up for so much of what the merger loses.
 HOPE = 0.5
-#: A move has to gain so many nats.
-LEAST_GAIN = 1e-3
+#: Moves are made from so many optima at a time, the highest, none lower by so many nats, and for each component so often.
+HIGHEST, NEAR, ROUNDS = 3, 5.0, 3
+#: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
+SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
 
 
 def screened(
@@ -46,7 +51,8 @@ def screened(
     labels = np.concatenate([*_partitions(table, prior, how, n_init, rng)])
     different, which = _distinct(labels)
     first = implied(table, different, smoothing_prior(table.covariance, prior))
-    short = climb(first, few, prior, Stopping(_short_run(few, prior), 0.0))
+    run = SHORT_RUN * SHORT_WORK // _work(table, len(prior.concentration))
+    short = climb(first, few, prior, Stopping(max(SHORTEST_RUN, min(SHORT_RUN, run)), 0.0))
     value = np.where(short.collapsed, -np.inf, short.log_posterior)
     each = which.reshape(-1, n_init)
     winners = each[value[each].argmax(axis=0), np.arange(n_init)]
@@ -66,6 +72,13 @@ def _partitions(
     for view in (table, table.sphered()) if oblique else (table,):
         labels, costs = view.partitions(k, how, n_init * runs, rng, moves=moves)
         yield labels[np.arange(n_init) * runs + costs.reshape(n_init, runs).argmin(axis=1)]
+    rough = min(MOST_ROUGH, ROUGH_WORK // (_work(table, k) * SHORT_RUN))
+    yield table.partitions(k, how, n_init * rough, rng, moves=0)[0]
+
+
+def _work(table: Table, k: int) -> int:
+    """Return the size of an iteration of EM."""
+    return table.columns.size * len(table.columns) * k
 
 
 def _distinct(labels: Int[np.ndarray, "m n"]) -> tuple[Int[np.ndarray, "different n"], Int[np.ndarray, " m"]]:
@@ -73,11 +86,6 @@ def _distinct(labels: Int[np.ndarray, "m n"]) -> tuple[Int[np.ndarray, "differen
     found: dict[bytes, int] = {}
     which = np.array([found.setdefault(one.tobytes(), len(found)) for one in labels])
     return labels[np.unique(which, return_index=True)[1]], which
-
-
-def _short_run(few: Observations, prior: Prior) -> int:
-    work = few.values.size * len(prior.concentration) * few.n_features
-    return max(SHORTEST_RUN, min(SHORT_RUN, SHORT_RUN * SHORT_WORK // work))
 
 
 def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarray, "candidate n"]) -> np.ndarray:
@@ -96,54 +104,72 @@ def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarr
     return np.array(kept)
 
 
-def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
-    """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
-
-    So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
-    grows without bound as they get nearer (McLachlan & Peel 2000, section 3.10): not evidence of a group.
-    """
-    if prior.is_proper or prior.covariance_type == "tied":
-        return np.zeros(len(climbs.collapsed), dtype=bool)
-    rows = climbs.parameters.weights * data.total_weight
-    return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
-
-
 def rank(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
     """Return the starts that did not collapse, best first; spurious ones last."""
     order = np.lexsort((-climbs.log_posterior, spurious(climbs, data, prior)))
     return order[~climbs.collapsed[order]]
 
 
-def improved(climbs: Climbs, data: Observations, prior: Prior, rule: Stopping, rng: np.random.Generator) -> Climbs:
-    """Return the climbs with those added that lead on from the best: one component is split, two others merged.
+def grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"]) -> dict[int, float]:
+    """Return the first of the starts that led to each optimum, in their order, and the hits of all that did."""
+    found: dict[int, float] = {}
+    height, parameters, rise = climbs.log_posterior, climbs.parameters, climbs.remaining
+    for start in map(int, starts):
+        as_high = (
+            other
+            for other in found
+            if abs(height[start] - height[other]) <= SAME_OBJECTIVE + RISES * (rise[start] + rise[other])
+        )
+        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
+        found[first] = found.get(first, 0.0) + float(hits[start])
+    return found
 
-    Until no such move leads higher (Ueda, Nakano, Ghahramani & Hinton 2000, doi:10.1162/089976600300015088).
+
+def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+    a, b = _rows(one), _rows(other)
+    apart = np.abs(a[:, None] - b[None]).max(axis=-1)
+    return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)
+
+
+def _rows(params: MixtureParameters) -> Float[np.ndarray, "k p"]:
+    """Return all numbers of each component side by side."""
+    k = params.n_components
+    return np.concatenate([params.weights[:, None], params.means, params.covariances.reshape(k, -1)], axis=1)
+
+
+def improved(climbs: Climbs, data: Observations, prior: Prior, rule: Stopping, rng: np.random.Generator) -> Climbs:
+    """Return the climbs with those added that lead on from the best: a component is split, two others are merged.
+
+    Until no such move from the highest optima leads higher (Ueda, Nakano, Ghahramani & Hinton 2000,
+    doi:10.1162/089976600300015088), or so many were tried.
     """
-    k = len(prior.concentration)
-    for _ in range(2 * k if k > 1 else 0):
-        ranked = rank(climbs, data, prior)
-        if not len(ranked):
+    k, tried = len(prior.concentration), set()
+    while len(tried) < ROUNDS * k and k > 1:
+        at = next((start for start in _highest(climbs, data, prior) if start not in tried), None)
+        if at is None:
             break
-        best, height = climbs.parameters[int(ranked[0])], climbs.log_posterior[ranked[0]]
-        further = _followed(moves(best, data, prior, rng), height, data, prior, rule)
-        if further is None:
-            break
-        climbs = climbs.joined(further)
-        sound = ~further.collapsed & ~spurious(further, data, prior)
-        if not (further.log_posterior[sound] > height + LEAST_GAIN).any():
-            break
+        tried.add(at)
+        starts = moves(climbs.parameters[at], data, prior, rng)
+        further = None if starts is None else _followed(starts, climbs.log_posterior[at], data, prior, rule)
+        climbs = climbs if further is None else climbs.joined(further)
     return climbs
 
 
+def _highest(climbs: Climbs, data: Observations, prior: Prior) -> list[int]:
+    """Return the highest few different optima, none of them spurious."""
+    ranked = rank(climbs, data, prior)
+    near = climbs.log_posterior[ranked] > climbs.log_posterior[ranked[:1]] - NEAR
+    sound = ranked[near & ~spurious(climbs, data, prior)[ranked]]
+    return list(grouped(climbs, sound, np.ones(len(climbs.ends))))[:HIGHEST]
+
+
 def _followed(
-    first: MixtureParameters | None, height: float, data: Observations, prior: Prior, rule: Stopping
+    first: MixtureParameters, height: float, data: Observations, prior: Prior, rule: Stopping
 ) -> Climbs | None:
     """Return climbs from the most promising of some starts, if any may lead higher."""
-    if first is None:
-        return None
     short = climb(first, data, prior, Stopping(SHORT_RUN, rule.tol))
     within_reach = np.where(short.collapsed | spurious(short, data, prior), -np.inf, short.log_posterior + short.remaining)
-    chosen = [at for at in np.argsort(-within_reach)[:FOLLOWED] if within_reach[at] > height + LEAST_GAIN]
+    chosen = [at for at in np.argsort(-within_reach)[:FOLLOWED] if within_reach[at] > height + SAME_OBJECTIVE]
     return climb(first[np.array(chosen)], data, prior, rule) if chosen else None
 
 
@@ -200,9 +226,11 @@ class Shares:
         view = table if cov.is_diagonal(kind) or d == 1 else table.sphered()
         labels, _ = view.partitions(2, how, number, rng, moves=MOST_MOVES if how == "k-means++" else 0)
         smooth = ConjugatePrior(1.0, 0.0, 0.01, d + 2.0, 0.1 * table.covariance).bound(2, d, kind)
-        climbs = climb(implied(table, _distinct(labels)[0], smooth), own, smooth, Stopping(SPLIT_RUN, 1e-6))
+        problem = Problem.of(own, smooth, Stopping(SPLIT_RUN, 1e-6))
+        problem.constant_matters = False
+        climbs = problem.climbed(implied(table, _distinct(labels)[0], smooth))
         found = climbs.parameters[~climbs.collapsed]
-        return found, climbs.log_posterior[~climbs.collapsed] - smooth.log_density(found) - before
+        return found, climbs.log_posterior[~climbs.collapsed] - problem.log_prior(*found.arrays) - before
 
     def split(self, c: int, rng: np.random.Generator) -> tuple[float, MixtureParameters | None]:
         """Return what the best split of a component gains, and its halves."""
