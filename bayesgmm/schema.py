@@ -230,6 +230,7 @@ def _optima(optima: Optima, names: xr.Coordinates) -> xr.Dataset:
         "log_posterior": ("optimum", optima.log_posterior),
         "basin_share": ("optimum", optima.basin_share),
         "spurious": ("optimum", optima.spurious),
+        "converged": ("optimum", optima.is_reached),
     }
     coords = names | xr.Coordinates({"optimum": np.arange(len(optima.log_posterior))})
     attrs = {"dropped_starts": optima.dropped}
