@@ -120,8 +120,8 @@ def _rivals(tree: xr.DataTree, is_flat: bool) -> Iterator[str]:
     shares = _listed([f"{mass:.2g}" for mass in masses])
     weigh = f"; shares of the posterior by Laplace's approximation: {shares}" if shares else ""
     yield (
-        f"{others} nearly as high as this one ({how_far} nats below{weigh}), and a point estimate leaves out all but one: look "
-        "at result.modes(), " + ("or use the default prior" if is_flat else "or use engine='nuts' or 'gibbs'")
+        f"{others} nearly as high as this one ({how_far} nats below{weigh}), and a point estimate leaves out all but one: "
+        "look at result.modes(), " + ("or use the default prior" if is_flat else "or use engine='nuts' or 'gibbs'")
     )
 
 
@@ -133,7 +133,8 @@ def _seldom_found(tree: xr.DataTree) -> Iterator[str]:
         return
     how = f"by {found} of {starts} starts of EM" if found else f"by none of {starts} starts, but by moves from there"
     yield (
-        f"the best optimum was found {how}: a better one may have been missed; raise n_init, or ask for fewer components"
+        f"the best optimum was found {how}: a better one may have been missed; raise n_init, "
+        "or ask for fewer components"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Literal
 
@@ -163,9 +163,9 @@ class Climbs:
 
     def joined(self, others: Climbs) -> Climbs:
         """Return these climbs and others of the same kind behind them."""
-        arrays = (np.concatenate([array, others.arrays[name]]) for name, array in self.arrays.items())
+        arrays = {name: np.concatenate([array, others.arrays[name]]) for name, array in self.arrays.items()}
         behind = [(len(self.ends) + begin, done, part) for begin, done, part in others.stretches]
-        return Climbs(self.shape, *arrays, [*self.stretches, *behind])
+        return replace(self, **arrays, stretches=[*self.stretches, *behind])
 
     def taken_on(self, at: int, further: Climbs) -> None:
         """Let a start go on as the only one of other climbs did, that set out from where it had come."""

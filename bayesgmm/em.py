@@ -239,7 +239,14 @@ def distinct(
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
     share = np.array(list(groups.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
-    return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(hits[climbs.collapsed].sum()), climbs.converged[chosen])
+    return Optima(
+        parameters,
+        climbs.log_posterior[chosen],
+        share,
+        doubtful,
+        int(hits[climbs.collapsed].sum()),
+        climbs.converged[chosen],
+    )
 
 
 def _collapse_advice(n: int, iterations: int) -> str:

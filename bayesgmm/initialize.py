@@ -68,7 +68,11 @@ class Table:
         self, k: int, how: How, number: int, rng: np.random.Generator, *, moves: int = MOST_MOVES
     ) -> tuple[Int[np.ndarray, "number n"], Float[np.ndarray, " number"]]:
         """Return labels of rows by k-means from centres drawn ``how``, and the squared distances that are left."""
-        (d, n), labels, costs = self.columns.shape, np.empty((number, self.columns.shape[1]), np.int32), np.empty(number)
+        (d, n), labels, costs = (
+            self.columns.shape,
+            np.empty((number, self.columns.shape[1]), np.int32),
+            np.empty(number),
+        )
         uniforms = rng.random((number, k, TRIALS))
 
         def some(first: int) -> None:
@@ -81,7 +85,9 @@ class Table:
         return labels, costs
 
 
-def candidates(sample: Observations, prior: Prior, how: How, number: int, rng: np.random.Generator) -> MixtureParameters:
+def candidates(
+    sample: Observations, prior: Prior, how: How, number: int, rng: np.random.Generator
+) -> MixtureParameters:
     """Return a grid (number,) of starting values: rows go to the nearest of centres that are drawn, and stay there.
 
     In the coordinates in which ``sample`` is seen.

@@ -31,13 +31,15 @@ MOST_ROUGH, ROUGH_WORK = 10, 120_000
 ROWS_COMPARED, ALIKE = 200, 0.05
 #: Partitions in two that are tried of a component, for so many iterations, on rows that belong to it at least so much.
 SPLITS, SPLIT_RUN, BELONGING = 3, 8, 1e-2
-#: Components that lose less than this by a merger, in nats a row, may share their rows otherwise; so often that is tried.
+#: Two components are merged only where no more than this is lost, in nats a row: of unit variance, 6 apart, they do.
+MERGEABLE = 0.5
+#: Those that lose less than this may share their rows otherwise, which is tried so often.
 CLOSE, SHARINGS = 0.1, 8
 #: Moves that are tried from an optimum, and how many of them are climbed from to the end.
 MOVES, FOLLOWED = 8, 2
 #: A move is tried if what the split gains makes up for so much of what the merger loses.
 HOPE = 0.5
-#: Moves are made from so many optima at a time, the highest, none lower by so many nats, and for each component so often.
+#: Moves are made from so many of the highest optima, none lower by so many nats, and for each component so often.
 HIGHEST, NEAR, ROUNDS = 3, 5.0, 3
 #: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
 SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
@@ -168,7 +170,9 @@ def _followed(
 ) -> Climbs | None:
     """Return climbs from the most promising of some starts, if any may lead higher."""
     short = climb(first, data, prior, Stopping(SHORT_RUN, rule.tol))
-    within_reach = np.where(short.collapsed | spurious(short, data, prior), -np.inf, short.log_posterior + short.remaining)
+    within_reach = np.where(
+        short.collapsed | spurious(short, data, prior), -np.inf, short.log_posterior + short.remaining
+    )
     chosen = [at for at in np.argsort(-within_reach)[:FOLLOWED] if within_reach[at] > height + SAME_OBJECTIVE]
     return climb(first[np.array(chosen)], data, prior, rule) if chosen else None
 
@@ -246,14 +250,16 @@ class Shares:
         between = cov.pooled(between[None], kind)[0] if cov.is_diagonal(kind) else between
         between = between / d if kind == "spherical" else between
         covariance = share * at.covariances[i] + (1 - share) * at.covariances[j] + between
-        _, log_det = factorised(covariance)
+        log_det = np.log(np.diag(covariance)).sum() if cov.is_diagonal(kind) else factorised(covariance)[1]
         own, before = self.own(pair)
         after = -0.5 * (log_det + d * (1 + np.log(2 * np.pi))) * own.total_weight
         one = MixtureParameters(np.array([weight]), (at.means[j] + share * apart)[None], covariance[None])
         return one, float(before - after)
 
 
-def moves(at: MixtureParameters, data: Observations, prior: Prior, rng: np.random.Generator) -> MixtureParameters | None:
+def moves(
+    at: MixtureParameters, data: Observations, prior: Prior, rng: np.random.Generator
+) -> MixtureParameters | None:
     """Return starts in which a few components are others, the most promising first, if any is."""
     shares = Shares.of(at, data, prior)
     pairs = [*combinations(range(at.n_components), 2)]
@@ -272,10 +278,13 @@ Mergers = dict[tuple[int, int], tuple[MixtureParameters, float]]
 
 def _splits(shares: Shares, mergers: Mergers, rng: np.random.Generator) -> Iterator[tuple[float, MixtureParameters]]:
     """Yield starts in which one component is split and two others are merged, and what they may gain."""
-    for c in range(k if (k := shares.at.n_components) > 2 else 0):
-        gain, halves = shares.split(c, rng)
-        for pair, (one, loss) in mergers.items():
-            if halves is not None and c not in pair and gain > HOPE * loss:
+    total = shares.data.total_weight
+    near = {pair: (one, loss) for pair, (one, loss) in mergers.items() if loss < MERGEABLE * one.weights[0] * total}
+    for c in range(shares.at.n_components):
+        others = {pair: merger for pair, merger in near.items() if c not in pair}
+        gain, halves = shares.split(c, rng) if others else (-np.inf, None)
+        for pair, (one, loss) in others.items():
+            if halves is not None and gain > HOPE * loss:
                 weights = np.append(one.weights, shares.at.weights[c] * halves.weights)
                 parts = np.concatenate([one.means, halves.means]), np.concatenate([one.covariances, halves.covariances])
                 yield gain - loss, _replaced(shares.at, [*pair, c], MixtureParameters(weights, *parts))

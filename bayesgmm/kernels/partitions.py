@@ -21,7 +21,12 @@ def measure(columns, centre, start, size, apart):
     for b in range(size):
         apart[b] = 0.0
     for j in range(0, d - 1, 2):
-        one, other, m, o = columns[j, start : start + size], columns[j + 1, start : start + size], centre[j], centre[j + 1]
+        one, other, m, o = (
+            columns[j, start : start + size],
+            columns[j + 1, start : start + size],
+            centre[j],
+            centre[j + 1],
+        )
         for b in range(size):
             apart[b] += (one[b] - m) * (one[b] - m) + (other[b] - o) * (other[b] - o)
     if d % 2:
@@ -114,7 +119,7 @@ def draw_apart(columns, weight, uniforms, centres, trial, nearest, mass):
 
 @compiled
 def move_rows(columns, weight, labels, before, counts, sums):
-    """Take rows whose label has changed out of the sums of the group where they were, if any, and add them to another's."""
+    """Take rows whose label has changed out of the sums of the group where they were, if any, into another's."""
     for i in range(columns.shape[1]):
         to, was, w = labels[i], before[i], weight[i]
         if to != was:
