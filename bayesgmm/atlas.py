@@ -120,8 +120,9 @@ def _rivals(tree: xr.DataTree, is_flat: bool) -> Iterator[str]:
     shares = _listed([f"{mass:.2g}" for mass in masses])
     weigh = f"; shares of the posterior by Laplace's approximation: {shares}" if shares else ""
     yield (
-        f"{others} nearly as high as this one ({how_far} nats below{weigh}), and a point estimate leaves out all but one: "
-        "look at result.modes(), " + ("or use the default prior" if is_flat else "or use engine='nuts' or 'gibbs'")
+        f"{others} nearly as high as this one ({how_far} nats below{weigh}), and a point estimate leaves out "
+        "all but one: look at result.modes(), "
+        + ("or use the default prior" if is_flat else "or use engine='nuts' or 'gibbs'")
     )
 
 
