@@ -37,9 +37,11 @@ class EM:
     Attributes
     ----------
     n_init : int
-        Number of starts; one where a start is given.
+        Number of starts; one where a start is given. Of more than one, components of the best that they lead to are
+        split, merged and shared out anew, until nothing leads higher.
     init : {"k-means++", "random"}
-        Rows drawn far apart, or at random, as first centres.
+        Groups by k-means from rows drawn far apart, in plain columns and in sphered ones; or the rows nearest to each
+        of some that are drawn at random.
     max_iter : int
         Most iterations of one start.
     tol : float
@@ -152,7 +154,7 @@ class EM:
     @property
     def stopping(self) -> Stopping:
         """When a climb ends."""
-        return Stopping(self.max_iter, self.tol, self.trace, leaves=True)
+        return Stopping(self.max_iter, self.tol, self.trace)
 
     def searched(
         self, data: Rows, prior: Prior, rng: np.random.Generator, saved: Checkpoint | None
@@ -161,25 +163,21 @@ class EM:
 
         Of many rows, what leads to the same optimum of a sample is climbed on from once.
         """
-        k = len(prior.concentration)
+        k, rule = len(prior.concentration), replace(self.stopping, leaves=True)
         size = sample_size(k, data.n_features)
         few = data.standing_for_all(size, rng) if self.init == "random" else seeding_rows(data, k, rng)
         first, hits = screened(few, prior, self.init, self.n_init, rng)
         is_whole = len(data) < SAMPLED_FROM * len(few)
         sample = data.subsample(len(data), rng) if is_whole else few
-        rule, kept = (self.stopping, saved and (saved, "climb")) if is_whole else (self._without_trace, None)
-        climbs = climb(first, sample, prior, rule, saved=kept)
+        own = rule if is_whole else replace(rule, trace="objective")
+        climbs = climb(first, sample, prior, own, saved=saved and (saved, "climb") if is_whole else None)
         if self.n_init > 1:
-            climbs = improved(climbs, sample, prior, rule, rng)
+            climbs = improved(climbs, sample, prior, own, rng)
             hits = np.append(hits, np.zeros(len(climbs.ends) - len(hits)))
         if is_whole:
             return climbs, hits
         first, hits = merged(climbs, first, hits)
-        return climb(first, data, prior, self.stopping, saved=saved and (saved, "climb")), hits
-
-    @property
-    def _without_trace(self) -> Stopping:
-        return replace(self.stopping, trace="objective")
+        return climb(first, data, prior, rule, saved=saved and (saved, "climb")), hits
 
 
 def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[str, float]:

@@ -280,3 +280,10 @@ def test_rows_without_names_are_named_by_their_numbers(rng):
     later = data.rows(10, 40)
     assert later.taken(np.array([3, 5])).index.tolist() == [13, 15]
     assert later.taken(np.arange(30) == 7).index.tolist() == [17]
+
+
+def test_replicates_of_a_bootstrap_are_not_left_behind_for_the_weights_of_others(faithful):
+    """Log posteriors under different weights say nothing of each other."""
+    assert not bg.EM().stopping.leaves
+    result = bg.fit(faithful, 2, engine=bg.EM(uncertainty="bootstrap", draws=100), seed=0)
+    assert result.facts.get("unfinished_replicates", 0.0) == 0
