@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayesgmm.errors import BayesGMMWarning, ConvergenceWarning
 from bayesgmm.relabel import nearest_optimum
 from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of
 from bayesgmm.starts import MOST_MODES, Starts
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 DRAWS_OF_CHAIN = 50
 #: A chain stays near an optimum if at least this share of those draws is nearest to it.
 STAYING = 0.9
+#: Optima so many nats below the best, and no more, are its rivals.
+RIVAL = 3.0
+#: Of so many starts or more it is said if no more than this share of them, or one, led to the best optimum.
+MANY_STARTS, FEW = 5, 0.1
 
 
 def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
@@ -27,14 +34,17 @@ def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
     import pandas as pd
 
     optima, parameters = dataset(tree, "optima"), parameters_of(dataset(tree, "optima"))
-    value = optima["log_posterior"].values
+    value, found = optima["log_posterior"].values, reached(optima)
     columns: dict[str, Any] = {
         "log_posterior": value,
         "below_best": value[0] - value,
         "basin_share": optima["basin_share"].values,
         "spurious": optima["spurious"].values.astype(bool),
-        "mass": np.full(len(value), np.nan) if is_flat else _masses(tree, len(value)),
+        "converged": found,
+        "mass": np.full(len(value), np.nan),
     }
+    if not is_flat:
+        columns["mass"][found] = _masses(tree, np.flatnonzero(found))
     if tree.attrs["kind"] == "posterior":
         nearest, chains = _nearest(tree), chain_optima(tree)
         columns["draws"] = [float((nearest == at).mean()) for at in range(len(value))]
@@ -60,17 +70,74 @@ def _nearest(tree: xr.DataTree) -> Int[np.ndarray, "chain draw"]:
     )
     number = draws.grid[1]
     spaced = np.unique(np.linspace(0, number - 1, min(number, DRAWS_OF_CHAIN)).astype(int))
-    return nearest_optimum(draws[:, spaced], optima[:MOST_MODES], data, prior_of(tree).covariance_type)
+    found = np.flatnonzero(reached(dataset(tree, "optima")))[:MOST_MODES]
+    found = found if len(found) else np.zeros(1, int)
+    return found[nearest_optimum(draws[:, spaced], optima[found], data, prior_of(tree).covariance_type)]
 
 
-def _masses(tree: xr.DataTree, number: int) -> Float[np.ndarray, " optimum"]:
-    """Return the mass of the mode to which each optimum leads, counted once."""
-    masses, data = np.full(number, np.nan), observations_of(tree)
+def reached(optima: xr.Dataset) -> np.ndarray:
+    """Return which optima are ones, and no starts that were cut short; files of old versions do not say."""
+    return np.asarray(optima.get("converged", optima["spurious"] | True).values, dtype=bool)
+
+
+def _masses(tree: xr.DataTree, which: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
+    """Return the mass of the mode to which each of some optima leads, counted once."""
+    masses, data = np.full(len(which), np.nan), observations_of(tree)
+    if not len(which):
+        return masses
     at = data.origin, data.unit
-    optima = parameters_of(dataset(tree, "optima")).moved(*at)
+    optima = parameters_of(dataset(tree, "optima"))[which].moved(*at)
     starts = Starts.at(optima, data.counted(), prior_of(tree).in_units(*at))
     seen: set[int] = set()
     for optimum, mode in enumerate(starts.of_optimum):
         masses[optimum] = 0.0 if mode in seen else starts.mass[mode]
         seen.add(mode)
     return masses
+
+
+def doubts_of_search(tree: xr.DataTree, is_flat: bool) -> list[BayesGMMWarning]:
+    """Return a warning where a point is not clearly the best one, or was hardly found."""
+    said = [*_rivals(tree, is_flat), *_seldom_found(tree)]
+    return [ConvergenceWarning(sentence) for sentence in said]
+
+
+def _rivals(tree: xr.DataTree, is_flat: bool) -> Iterator[str]:
+    """Say which optima are nearly as high as the point, and what they weigh."""
+    optima = dataset(tree, "optima")
+    below = optima["log_posterior"].values[0] - optima["log_posterior"].values
+    sound = reached(optima) & ~optima["spurious"].values.astype(bool) & (below <= RIVAL)
+    rivals, masses = np.flatnonzero(sound[1:]) + 1, np.empty(0)
+    if tree.attrs["kind"] == "Laplace approximation" or not sound[0] or not len(rivals):
+        return
+    if not is_flat:
+        masses = _masses(tree, np.append(0, rivals))[1:]
+        # What leads to a mode that was counted is no other one.
+        rivals, masses = rivals[masses != 0], masses[masses > 0]
+        if not len(rivals):
+            return
+    how_far = _listed([f"{nats:.2g}" for nats in below[rivals]])
+    others = "another optimum is" if len(rivals) == 1 else f"{len(rivals)} other optima are"
+    shares = _listed([f"{mass:.2g}" for mass in masses])
+    weigh = f"; shares of the posterior by Laplace's approximation: {shares}" if shares else ""
+    yield (
+        f"{others} nearly as high as this one ({how_far} nats below{weigh}), and a point estimate leaves out "
+        "all but one: look at result.modes(), "
+        + ("or use the default prior" if is_flat else "or use engine='nuts' or 'gibbs'")
+    )
+
+
+def _seldom_found(tree: xr.DataTree) -> Iterator[str]:
+    """Say how often the best optimum was found, if seldom."""
+    optima, starts = dataset(tree, "optima"), json.loads(tree.attrs["engine"]).get("n_init", 1)
+    found = round(float(optima["basin_share"][0]) * starts)
+    if starts < MANY_STARTS or found > max(1, FEW * starts) or not reached(optima)[0]:
+        return
+    how = f"by {found} of {starts} starts of EM" if found else f"by none of {starts} starts, but by moves from there"
+    yield (
+        f"the best optimum was found {how}: a better one may have been missed; raise n_init, "
+        "or ask for fewer components"
+    )
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(", ".join(part) for part in (words[:-1], words[-1:]) if part)

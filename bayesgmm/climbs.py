@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Literal
 
@@ -31,6 +31,12 @@ from bayesgmm.threads import SERIAL_WORK, mapped, worth
 STRETCH = 256
 #: Numbers of traces that are written at a time: 8 MB.
 MOST_KEPT = 1_000_000
+#: How the climb of a start ended that was left behind, beside the ends that compiled loops know.
+LEFT = 3
+#: Evaluations after which starts are looked at that may be left behind.
+LOOKS = 4, 10, 30, 90
+#: One is left if, after so many times the rise estimated to be still to come, it is so many nats below the highest.
+RISES, FAR = 5.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,14 @@ class Stopping:
         Of the rise still to come, relative to the size of the log posterior; 0 never stops.
     trace : {"objective", "parameters"}
         What is kept of every iteration.
+    leaves : bool
+        Whether starts that are hopelessly far below the highest are left behind.
     """
 
     max_iter: int
     tol: float
     trace: Literal["objective", "parameters"] = "objective"
+    leaves: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -148,6 +157,12 @@ class Climbs:
             found |= zip(("weights", "means", "covariances"), self.named(numbers[:, 1:]).arrays, strict=True)
         return found
 
+    def joined(self, others: Climbs) -> Climbs:
+        """Return these climbs and others of the same kind behind them."""
+        arrays = {name: np.concatenate([array, others.arrays[name]]) for name, array in self.arrays.items()}
+        behind = [(len(self.ends) + begin, done, part) for begin, done, part in others.stretches]
+        return replace(self, **arrays, stretches=[*self.stretches, *behind])
+
     def taken_on(self, at: int, further: Climbs) -> None:
         """Let a start go on as the only one of other climbs did, that set out from where it had come."""
         self.state[at], self.progress[at] = further.state[0], further.progress[0]
@@ -243,7 +258,6 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
 
     def stretch(begin: int) -> int:
         """Take starts that have made ``done`` evaluations on by a stretch of them; return how many go on."""
-        room = min(STRETCH, most - done)
         under_way, traces = climb_each(
             *given, done + room == most, rule.tol, begin, (min(at_once, number - begin), room, kept),
             climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
@@ -253,9 +267,33 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
 
     parts = range(0, number, at_once)
     while parts and done < most:
+        look = next((look for look in LOOKS if look > done), most) if rule.leaves else most
+        room = min(STRETCH, look - done)
         go_on = map(stretch, parts) if is_short else mapped(stretch, parts, worth(work, most=len(parts)))
         parts = [*compress(parts, go_on)]
-        done += STRETCH
+        done += room
+        if done == look < most:
+            leave_behind(climbs, problem)
+
+
+def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
+    """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
+
+    So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
+    grows without bound as they get nearer (McLachlan & Peel 2000, section 3.10): not evidence of a group.
+    """
+    if prior.is_proper or prior.covariance_type == "tied":
+        return np.zeros(len(climbs.collapsed), dtype=bool)
+    rows = climbs.parameters.weights * data.total_weight
+    return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
+
+
+def leave_behind(climbs: Climbs, problem: Problem) -> None:
+    """Let starts end that are on their way far below the highest sound one."""
+    sound = ~climbs.collapsed & ~spurious(climbs, problem.data, problem.prior)
+    if sound.any():
+        behind = climbs.progress[sound, 0].max() - climbs.progress[:, 0] - RISES * climbs.remaining
+        climbs.ends[(climbs.ends == GOES_ON) & (behind > FAR)] = LEFT
 
 
 def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, str] | None = None) -> None:
@@ -284,6 +322,8 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
             stats.counts, stats.first, stats.second, factors, climbs.state, climbs.progress, climbs.ends,
             climbs.evaluations, traces, iteration - begun,
         )  # fmt: skip
+        if rule.leaves and iteration + 1 in LOOKS:
+            leave_behind(climbs, problem)
         active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
             _save(climbs, active, iteration + 1, saved)

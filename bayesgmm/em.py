@@ -8,31 +8,21 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 
-from bayesgmm import covariance as cov
-from bayesgmm import estep
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
-from bayesgmm.climbs import Climbs, Stopping, climb
-from bayesgmm.data import Observations, Rows
+from bayesgmm.climbs import LEFT, Climbs, Stopping, climb, spurious
+from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
-from bayesgmm.initialize import candidates
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import Prior, SeparationPrior
 from bayesgmm.relabel import alignment
-from bayesgmm.seeding import SEEDING_ROWS, seeding_rows
+from bayesgmm.search import grouped, improved, rank, screened
+from bayesgmm.seeding import sample_size, seeding_rows
 from bayesgmm.uncertainty import Approximation, bootstrap_draws, laplace_draws
 
-#: Optima nearer than this are one: in nats, and in standardised parameters after matching labels.
-SAME_OBJECTIVE, SAME_PARAMETERS = 1e-3, 0.05
 #: The best start goes on to a tolerance finer by this factor, for at most so many iterations.
 POLISH, POLISH_ITERATIONS = 1e-5, 100
-#: Each start is the best of so many candidates per component, and at most so many, after a short run
-#: of so many iterations (small EM, Biernacki et al. 2003, doi:10.1016/S0167-9473(02)00163-9).
-CANDIDATES_PER_COMPONENT, MOST_CANDIDATES, SHORT_RUN = 5, 20, 10
-#: Candidates whose log densities of about so many rows differ by less on average are alike.
-ROWS_COMPARED, ALIKE = 200, 0.05
 #: Of so many times as many rows as a sample has, starts are told apart by where they lead on the sample.
 SAMPLED_FROM = 5
 
@@ -47,9 +37,11 @@ class EM:
     Attributes
     ----------
     n_init : int
-        Number of starts; one where a start is given.
+        Number of starts; one where a start is given. Of more than one, components of the best that they lead to are
+        split, merged and shared out anew, until nothing leads higher.
     init : {"k-means++", "random"}
-        Rows drawn far apart, or at random, as first centres.
+        Groups by k-means from rows drawn far apart, in plain columns and in sphered ones; or the rows nearest to each
+        of some that are drawn at random.
     max_iter : int
         Most iterations of one start.
     tol : float
@@ -121,12 +113,17 @@ class EM:
         if isinstance(prior, SeparationPrior):
             raise ModelError("EM has no update for SeparationPrior; use engine='nuts', or another prior")
         saved = saved or Checkpoint.of(self, data, prior, start, rng)
-        first, hits = (start.reshaped((1,)), np.ones(1)) if start is not None else self.starts(data, prior, rng)
-        climbs = climb(first, data, prior, self.stopping, saved=saved and (saved, "climb"))
+        if start is None:
+            climbs, hits = self.searched(data, prior, rng, saved)
+        else:
+            climbs = climb(start.reshaped((1,)), data, prior, self.stopping, saved=saved and (saved, "climb"))
+            hits = np.ones(1)
         if climbs.collapsed.all():
             raise DegenerateComponentError(_collapse_advice(round(hits.sum()), climbs.iterations.max()))
         ranked = rank(climbs, data, prior)
         best = int(ranked[0])
+        if climbs.ends[best] == LEFT:  # What it was left for has collapsed.
+            climbs.taken_on(best, climb(climbs.parameters[np.array([best])], data, prior, self.stopping))
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self.stopping, saved=saved)
         optima = distinct(climbs, ranked, hits, data, prior, sort=start is None)
@@ -159,28 +156,28 @@ class EM:
         """When a climb ends."""
         return Stopping(self.max_iter, self.tol, self.trace)
 
-    def starts(
-        self, data: Rows, prior: Prior, rng: np.random.Generator
-    ) -> tuple[MixtureParameters, Float[np.ndarray, " start"]]:
-        """Return a grid of starts, the winners of short runs on a sample of the rows, and how many each stands for.
+    def searched(
+        self, data: Rows, prior: Prior, rng: np.random.Generator, saved: Checkpoint | None
+    ) -> tuple[Climbs, Float[np.ndarray, " start"]]:
+        """Climb from starts of its own; return the climbs, and how many starts each stands for.
 
-        Of many rows, starts that lead to the same optimum of the sample are climbed on from once.
+        Of many rows, what leads to the same optimum of a sample is climbed on from once.
         """
-        k = len(prior.concentration)
-        even = self.init == "random"
-        sample = data.standing_for_all(SEEDING_ROWS, rng) if even else seeding_rows(data, k, rng)
-        number = self.n_init * (min(CANDIDATES_PER_COMPONENT * k, MOST_CANDIDATES) if k > 1 else 1)
-        first = candidates(sample, prior, self.init, number, rng)
-        short = climb(first, sample, prior, Stopping(SHORT_RUN, 0.0))
-        value = np.where(short.collapsed, -np.inf, short.log_posterior).reshape(self.n_init, -1)
-        winners = np.arange(self.n_init) * value.shape[1] + value.argmax(axis=1)
-        some = sample.taken(np.arange(0, len(sample), max(1, len(sample) // ROWS_COMPARED)))
-        seen = estep.log_densities(short.parameters, some, prior.covariance_type)
-        # A candidate that collapsed keeps its last sound state; climbing on, it is dropped and counted.
-        first = short.parameters[varied(winners, value.ravel(), seen)]
-        if len(data) < SAMPLED_FROM * len(sample) or self.n_init == 1:
-            return first, np.ones(self.n_init)
-        return merged(first, sample, prior, self.stopping)
+        k, rule = len(prior.concentration), replace(self.stopping, leaves=True)
+        size = sample_size(k, data.n_features)
+        few = data.standing_for_all(size, rng) if self.init == "random" else seeding_rows(data, k, rng)
+        first, hits = screened(few, prior, self.init, self.n_init, rng)
+        is_whole = len(data) < SAMPLED_FROM * len(few)
+        sample = data.subsample(len(data), rng) if is_whole else few
+        own = rule if is_whole else replace(rule, trace="objective")
+        climbs = climb(first, sample, prior, own, saved=saved and (saved, "climb") if is_whole else None)
+        if self.n_init > 1:
+            climbs = improved(climbs, sample, prior, own, rng)
+            hits = np.append(hits, np.zeros(len(climbs.ends) - len(hits)))
+        if is_whole:
+            return climbs, hits
+        first, hits = merged(climbs, first, hits)
+        return climb(first, data, prior, rule, saved=saved and (saved, "climb")), hits
 
 
 def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[str, float]:
@@ -200,36 +197,18 @@ def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[
 
 
 def merged(
-    first: MixtureParameters, sample: Observations, prior: Prior, rule: Stopping
+    climbs: Climbs, first: MixtureParameters, hits: Float[np.ndarray, " start"]
 ) -> tuple[MixtureParameters, Float[np.ndarray, " start"]]:
     """Return the different optima of a sample that starts lead to, and how many lead to each.
 
     A start that collapses on the sample stands for itself, for on all rows it may not.
     """
-    climbs = climb(first, sample, prior, replace(rule, trace="objective"))
-    lonely = {int(start): 1.0 for start in np.flatnonzero(climbs.collapsed)}
-    grouped = _grouped(climbs, np.flatnonzero(~climbs.collapsed), np.ones(len(climbs.collapsed))) | lonely
-    chosen = np.array(sorted(grouped))
-    arrays = zip(first[chosen].arrays, climbs.parameters[chosen].arrays, strict=True)
-    lost = climbs.collapsed[chosen]
-    ends = (np.where(lost.reshape(-1, *[1] * (end.ndim - 1)), before, end) for before, end in arrays)
-    return MixtureParameters(*ends), np.array([grouped[start] for start in chosen])
-
-
-def varied(winners: np.ndarray, value: np.ndarray, log_densities: Float[np.ndarray, "candidate n"]) -> np.ndarray:
-    """Return the winners, those of the later half that repeat an earlier one replaced by the best unlike all.
-
-    Candidates are alike if they give the rows the same densities, whatever their labels. Else the winners of all
-    tournaments might lead to one of two optima that are equally high, and the other would never be seen.
-    """
-    kept, apart = [], np.full(len(value), np.inf)
-    for at, winner in enumerate(winners):
-        chosen = winner
-        if at >= len(winners) / 2 and apart[winner] <= ALIKE and (apart > ALIKE).any():
-            chosen = np.where(apart > ALIKE, value, -np.inf).argmax()
-        kept.append(chosen)
-        apart = np.minimum(apart, np.abs(log_densities - log_densities[chosen]).mean(axis=1))
-    return np.array(kept)
+    lonely = {int(start): float(hits[start]) for start in np.flatnonzero(climbs.collapsed[: len(first.weights)])}
+    groups = grouped(climbs, np.flatnonzero(~climbs.collapsed), hits) | lonely
+    chosen = sorted(groups)
+    ends = [first[at] if at in lonely else climbs.parameters[at] for at in chosen]
+    stacked = (np.stack(arrays) for arrays in zip(*(end.arrays for end in ends), strict=True))
+    return MixtureParameters(*stacked), np.array([groups[start] for start in chosen])
 
 
 def polished(
@@ -242,30 +221,12 @@ def polished(
     return climbs
 
 
-def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
-    """Return which starts ended, under the flat prior, with a component on fewer than p + 2 rows.
-
-    So few rows always lie near a hyperplane of their p dimensions, and the likelihood of a component there
-    grows without bound as they get nearer (McLachlan & Peel 2000, section 3.10): not evidence of a group.
-    """
-    if prior.is_proper or prior.covariance_type == "tied":
-        return np.zeros(len(climbs.collapsed), dtype=bool)
-    rows = climbs.parameters.weights * data.total_weight
-    return (rows < cov.block_size(prior.covariance_type, data.n_features) + 1.95).any(axis=1)
-
-
-def rank(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
-    """Return the starts that did not collapse, best first; spurious ones last."""
-    order = np.lexsort((-climbs.log_posterior, spurious(climbs, data, prior)))
-    return order[~climbs.collapsed[order]]
-
-
 def distinct(
     climbs: Climbs, ranked: np.ndarray, hits: Float[np.ndarray, " start"], data: Rows, prior: Any, *, sort: bool
 ) -> Optima:
     """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each."""
-    grouped = _grouped(climbs, ranked, hits)
-    chosen = list(grouped)
+    groups = grouped(climbs, ranked, hits)
+    chosen = list(groups)
     parameters = climbs.parameters[np.array(chosen)]
     best = parameters[0]
     if sort:
@@ -274,32 +235,16 @@ def distinct(
         parameters = best.reshaped((1,))
     elif best.n_components > 1:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
-    share = np.array(list(grouped.values())) / hits.sum()
+    share = np.array(list(groups.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]
-    return Optima(parameters, climbs.log_posterior[chosen], share, doubtful, int(hits[climbs.collapsed].sum()))
-
-
-def _grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"]) -> dict[int, float]:
-    """Return the first of the starts that led to each optimum, in their order, and the hits of all that did."""
-    found: dict[int, float] = {}
-    height, parameters = climbs.log_posterior, climbs.parameters
-    for start in map(int, starts):
-        as_high = (other for other in found if abs(height[start] - height[other]) <= SAME_OBJECTIVE)
-        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
-        found[first] = found.get(first, 0.0) + float(hits[start])
-    return found
-
-
-def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
-    a, b = _rows(one), _rows(other)
-    apart = np.abs(a[:, None] - b[None]).max(axis=-1)
-    return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)
-
-
-def _rows(params: MixtureParameters) -> Float[np.ndarray, "k p"]:
-    """Return all numbers of each component side by side."""
-    k = params.n_components
-    return np.concatenate([params.weights[:, None], params.means, params.covariances.reshape(k, -1)], axis=1)
+    return Optima(
+        parameters,
+        climbs.log_posterior[chosen],
+        share,
+        doubtful,
+        int(hits[climbs.collapsed].sum()),
+        climbs.converged[chosen],
+    )
 
 
 def _collapse_advice(n: int, iterations: int) -> str:

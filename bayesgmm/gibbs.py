@@ -110,7 +110,7 @@ class Gibbs:
         saved = Checkpoint.of(self, data, prior, start, rng)
         point = EM().run(data, prior, start, rng, saved=saved)
         optima = point.optima
-        starts = Starts.at(optima.parameters, data, prior)
+        starts = Starts.at(optima.reached, data, prior)
         chains = [
             Chain.of(seed, starts) for seed in np.random.SeedSequence(int(rng.integers(2**63))).spawn(self.chains)
         ]

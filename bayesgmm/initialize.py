@@ -1,7 +1,8 @@
-"""Starts for EM: groups of rows, and the parameters that they imply."""
+"""Starts for EM: partitions of rows, and the parameters that they imply."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,119 +11,111 @@ from jaxtyping import Float, Int
 from bayesgmm import covariance as cov
 from bayesgmm.data import Observations, Rows
 from bayesgmm.errors import ModelError
+from bayesgmm.kernels.partitions import group_means, group_moments, partition_each
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior
+from bayesgmm.priors.compiled import mode_given
+from bayesgmm.priors.densities import factorised
 from bayesgmm.suffstats import SufficientStatistics
+from bayesgmm.threads import mapped, worth
 
-#: Values held at a time while candidates are drawn: 32 MB.
-BATCH_VALUES = 4_000_000
+#: Rows that are tried for each centre: that is kept which leaves the others nearest to a centre.
+TRIALS = 2
+#: How often centres move at most: what is left to come of them, EM does.
+MOST_MOVES = 50
+#: Partitions that are made in one compiled call.
+AT_ONCE = 4
+
+How = Literal["k-means++", "random"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Rows as they are partitioned: transposed, in the coordinates in which they are seen.
+
+    Attributes
+    ----------
+    columns : array (d, n)
+        A feature in each row.
+    weight : array (n,)
+        Row weights.
+    covariance : array (d, d)
+        Of all rows.
+    """
+
+    columns: Float[np.ndarray, "d n"]
+    weight: Float[np.ndarray, " n"]
+    covariance: Float[np.ndarray, "d d"]
+
+    @classmethod
+    def of(cls, sample: Observations) -> Table:
+        """Transpose rows."""
+        columns = np.ascontiguousarray(((sample.values - sample.origin) * (1 / sample.unit)).T)
+        d = len(columns)
+        return cls(columns, np.array(sample.sample_weight), sample.moments()[1] + 1e-6 * np.eye(d))
+
+    def sphered(self) -> Table:
+        """Return the rows turned and scaled so that features are uncorrelated and have variance one.
+
+        Groups that differ across the long axes of strongly collinear columns are far apart only there.
+        """
+        factor, _ = factorised(self.covariance)
+        columns = np.zeros_like(self.columns)
+        for i, column in enumerate(self.columns):
+            columns[: i + 1] += factor[i, : i + 1, None] * column
+        return Table(columns, self.weight, np.eye(len(columns)))
+
+    def partitions(
+        self, k: int, how: How, number: int, rng: np.random.Generator, *, moves: int = MOST_MOVES
+    ) -> tuple[Int[np.ndarray, "number n"], Float[np.ndarray, " number"]]:
+        """Return labels of rows by k-means from centres drawn ``how``, and the squared distances that are left."""
+        (d, n), labels, costs = (
+            self.columns.shape,
+            np.empty((number, self.columns.shape[1]), np.int32),
+            np.empty(number),
+        )
+        uniforms = rng.random((number, k, TRIALS))
+
+        def some(first: int) -> None:
+            own = slice(first, first + AT_ONCE)
+            given = uniforms[own], how == "k-means++", moves, np.empty((k, d))
+            partition_each(self.columns, self.weight, *given, labels[own], costs[own])
+
+        parts = range(0, number, AT_ONCE)
+        mapped(some, parts, worth(number * n * k * d, most=len(parts)))
+        return labels, costs
 
 
 def candidates(
-    sample: Observations, prior: Prior, how: Literal["k-means++", "random"], number: int, rng: np.random.Generator
+    sample: Observations, prior: Prior, how: How, number: int, rng: np.random.Generator
 ) -> MixtureParameters:
-    """Return a grid (number,) of starting values, in the coordinates in which ``sample`` is seen."""
-    x = (sample.values - sample.origin) / sample.unit
-    k = len(prior.concentration)
-    smooth = smoothing_prior(sample, prior)
-    centres = spread_centres if how == "k-means++" else random_centres
-    batch = max(1, BATCH_VALUES // (len(x) * k))
-    parts = []
-    for first in range(0, number, batch):
-        at = centres(x, sample.sample_weight, k, min(batch, number - first), rng)
-        parts.append(implied(x, sample.sample_weight, nearest(x, x[at]), smooth))
-    return MixtureParameters(*(np.concatenate(arrays) for arrays in zip(*(p.arrays for p in parts), strict=True)))
+    """Return a grid (number,) of starting values: rows go to the nearest of centres that are drawn, and stay there.
 
-
-def smoothing_prior(data: Rows, prior: Prior) -> ConjugatePrior:
-    """Return the data-scaled prior in which groups are summed up, so that no start is singular."""
-    k, d, kind = len(prior.concentration), data.n_features, prior.covariance_type
-    _, sample = data.moments()
-    scale = (sample + 1e-6 * np.eye(d)) / k ** (2 / d)
-    return ConjugatePrior(1.0, 0.0, 0.01, d + 2.0, scale).bound(k, d, kind)
-
-
-def spread_centres(
-    x: Float[np.ndarray, "n d"], weight: Float[np.ndarray, " n"], k: int, number: int, rng: np.random.Generator
-) -> Int[np.ndarray, "number k"]:
-    """Draw rows with probability proportional to their squared distance from those drawn.
-
-    k-means++ (Arthur & Vassilvitskii 2007), without the greedy step: variety is what many starts are for.
+    In the coordinates in which ``sample`` is seen.
     """
-    chosen = np.empty((number, k), dtype=np.intp)
-    distance = np.ones((number, len(x)))
-    for c in range(k):
-        chosen[:, c] = _drawn(weight * distance, rng)
-        apart = squared_distance(x, x[chosen[:, c]])
-        distance = apart if c == 0 else np.minimum(distance, apart)
-    return chosen
+    table = Table.of(sample)
+    labels, _ = table.partitions(len(prior.concentration), how, number, rng, moves=0)
+    return implied(table, labels, smoothing_prior(table.covariance, prior))
 
 
-def random_centres(
-    x: Float[np.ndarray, "n d"], weight: Float[np.ndarray, " n"], k: int, number: int, rng: np.random.Generator
-) -> Int[np.ndarray, "number k"]:
-    """Draw k different rows with probability proportional to their weight."""
-    chosen = np.empty((number, k), dtype=np.intp)
-    mass = np.broadcast_to(weight, (number, len(x))).copy()
-    for c in range(k):
-        chosen[:, c] = _drawn(mass, rng)
-        mass[np.arange(number), chosen[:, c]] = 0
-    return chosen
+def smoothing_prior(covariance: Float[np.ndarray, "d d"], prior: Prior) -> ConjugatePrior:
+    """Return the data-scaled prior in which groups are summed up, so that no start is singular."""
+    k, d = len(prior.concentration), len(covariance)
+    return ConjugatePrior(1.0, 0.0, 0.01, d + 2.0, covariance / k ** (2 / d)).bound(k, d, prior.covariance_type)
 
 
-def _drawn(mass: Float[np.ndarray, "number n"], rng: np.random.Generator) -> Int[np.ndarray, " number"]:
-    """Draw a column of each row with probability proportional to its mass (evenly if there is none)."""
-    mass = np.where(mass.sum(axis=1, keepdims=True) > 0, mass, 1.0)
-    reached = np.cumsum(mass, axis=1)
-    at = rng.uniform(0, reached[:, -1])[:, None]
-    return np.minimum((reached <= at).sum(axis=1), mass.shape[1] - 1)
-
-
-def squared_distance(x: Float[np.ndarray, "n d"], centre: Float[np.ndarray, "*grid d"]) -> Float[np.ndarray, "*grid n"]:
-    """Return the squared distance of every row from every centre, feature by feature."""
-    apart = np.zeros((*centre.shape[:-1], len(x)))
-    for j in range(x.shape[1]):
-        apart += (x[:, j] - centre[..., j, None]) ** 2
-    return apart
-
-
-def nearest(x: Float[np.ndarray, "n d"], centres: Float[np.ndarray, "*grid k d"]) -> Int[np.ndarray, "*grid n"]:
-    """Return the index of the nearest centre of every row."""
-    return np.argmin(squared_distance(x, centres), axis=-2)
-
-
-def implied(
-    x: Float[np.ndarray, "n d"],
-    weight: Float[np.ndarray, " n"],
-    labels: Int[np.ndarray, "*grid n"],
-    prior: ConjugatePrior,
-) -> MixtureParameters:
+def implied(table: Table, labels: Int[np.ndarray, "number n"], prior: ConjugatePrior) -> MixtureParameters:
     """Return the parameters that groups of rows imply: the mode given their labels."""
-    k, d = prior.loc.shape
-    member = (labels[..., None, :] == np.arange(k)[:, None]) * weight
-    counts = member.sum(axis=-1)
-    share = np.divide(member, counts[..., None], out=np.zeros_like(member), where=counts[..., None] > 0)
-    about = share @ x
-    second = _scatter(x, member, about)
-    second = second * np.eye(d) if cov.is_diagonal(prior.covariance_type) else second
-    stats = SufficientStatistics(about, counts, np.zeros_like(about), second)
-    mode = prior.updated(stats).mode()
+    number, (k, d), kind = len(labels), prior.loc.shape, prior.covariance_type
+    counts, about = np.zeros((number, k)), np.zeros((number, k, d))
+    group_means(table.columns, table.weight, labels, counts, about)
+    counts, first, second = np.zeros_like(counts), np.zeros_like(about), np.zeros(cov.factors_shape(kind, about.shape))
+    group_moments(table.columns, table.weight, labels, about, counts, first, second)
+    full = second[..., None] * np.eye(d) if second.ndim == 3 else second + np.swapaxes(np.tril(second, -1), -1, -2)
+    mode = mode_given(prior, SufficientStatistics(about, counts, first, full))
     # One row more each, for an empty group would never be filled again.
     weights = (counts + 1) / (counts + 1).sum(axis=-1, keepdims=True)
     return MixtureParameters(weights, mode.means, mode.covariances)
-
-
-def _scatter(
-    x: Float[np.ndarray, "n d"], member: Float[np.ndarray, "*grid k n"], about: Float[np.ndarray, "*grid k d"]
-) -> Float[np.ndarray, "*grid k d d"]:
-    """Sum ``(x - about)(x - about)'`` over the members, one pair of features at a time."""
-    d = x.shape[1]
-    scatter = np.empty((*about.shape, d))
-    for i in range(d):
-        weighted = member * (x[:, i] - about[..., i, None])
-        for j in range(i + 1):
-            scatter[..., i, j] = scatter[..., j, i] = (weighted * (x[:, j] - about[..., j, None])).sum(axis=-1)
-    return scatter
 
 
 def from_labels(labels: np.ndarray, data: Rows, prior: Prior) -> MixtureParameters:
@@ -140,5 +133,5 @@ def from_labels(labels: np.ndarray, data: Rows, prior: Prior) -> MixtureParamete
         raise ModelError(f"`start` has to give one label for each of {len(data)} rows, got shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= k:
         raise ModelError(f"`start` has to hold labels from 0 to {k - 1}, got {labels.min()} to {labels.max()}")
-    x = (data.values - data.origin) / data.unit
-    return implied(x, data.sample_weight, labels, smoothing_prior(data, prior))
+    table = Table.of(data)
+    return implied(table, labels[None].astype(np.int32), smoothing_prior(table.covariance, prior))[0]

@@ -130,7 +130,7 @@ class NUTS:
         refuse_flat(prior)
         saved = Checkpoint.of(self, data, prior, start, rng)
         optima = EM().run(data, _prior_for_em(prior), start, rng, saved=saved).optima
-        starts = Starts.at(optima.parameters, data, prior)
+        starts = Starts.at(optima.reached, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
         sample = _sample_compact if self.form == "compact" else _sample_transparent
         if saved is None:

@@ -103,7 +103,7 @@ class MixtureParameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Distinct local maxima found by EM, best first.
+    """Distinct local maxima found by EM, and where starts stood whose climb was cut short; best first.
 
     Attributes
     ----------
@@ -112,12 +112,15 @@ class Optima:
     log_posterior : array (optimum,)
         In nats; the log-likelihood where the prior is flat.
     basin_share : array (optimum,)
-        Share of the starts that ended there.
+        Share of the starts that ended there; 0 where only splits and merges of what they found led there.
     spurious : bool array (optimum,)
         Whether, under the flat prior, a component rests on so few rows that its likelihood
         says nothing; such optima come last.
     dropped : int
         Number of starts that ended in a degenerate component.
+    converged : bool array (optimum,), optional
+        Whether each is an optimum: of one that is not the climb was cut short, by ``max_iter`` or because it was far
+        below the best. All are where not given.
     """
 
     parameters: MixtureParameters
@@ -125,6 +128,18 @@ class Optima:
     basin_share: Float[np.ndarray, " optimum"]
     spurious: Bool[np.ndarray, " optimum"]
     dropped: int = 0
+    converged: Bool[np.ndarray, " optimum"] | None = None
+
+    @property
+    def is_reached(self) -> Bool[np.ndarray, " optimum"]:
+        """Whether each was climbed to, and not cut short on the way."""
+        return np.ones(len(self.log_posterior), bool) if self.converged is None else self.converged
+
+    @property
+    def reached(self) -> MixtureParameters:
+        """Those that were; the best of all where none was."""
+        at = np.flatnonzero(self.is_reached)
+        return self.parameters[at if len(at) else np.arange(1)]
 
 
 #: What draws can be.

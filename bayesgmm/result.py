@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from bayesgmm import memberships as soft
 from bayesgmm import predictive, storage
 from bayesgmm.arguments import one_of, real_number, whole_number
-from bayesgmm.atlas import atlas, chain_optima
+from bayesgmm.atlas import atlas, chain_optima, doubts_of_search, reached
 from bayesgmm.data import Observations, Rows, rows_of
 from bayesgmm.diagnostics import (
     CLEAR_MARGIN,
@@ -103,7 +103,7 @@ class MixtureResult:
     def _found_wanting(self) -> list[BayesGMMWarning]:
         """Return what keeps the fit from being trusted."""
         if self.kind != "posterior":
-            return doubts(self.facts)
+            return doubts(self.facts) + doubts_of_search(self.tree, self.model.is_flat)
         stats = dataset(self.tree, "sample_stats")
         k = self.model.n_components
         by_design = getattr(self.engine, "permutation", "none") == "random"
@@ -421,7 +421,7 @@ class MixtureResult:
             "converged": float(self.tree.attrs["converged"]),
             "iterations": float(trace.sizes["iteration"] - 1),
             "log_posterior": float(optima["log_posterior"][0]),
-            "optima": float(optima.sizes["optimum"]),
+            "optima": float(reached(optima).sum()),
             "basin_share": float(optima["basin_share"][0]),
             "dropped_starts": float(optima.attrs["dropped_starts"]),
         }
@@ -557,9 +557,11 @@ class MixtureResult:
         -------
         DataFrame
             ``log_posterior`` (nats; the log-likelihood under the flat prior) and how far it is ``below_best``;
-            ``basin_share`` of EM's starts; whether it is ``spurious``; ``mass``, Laplace's estimate of the posterior
-            share of the mode that it leads to (chains start in proportion; NaN under the flat prior and beyond the
-            first eight); for draws, ``draws``, the share of them nearest to it, and ``chains``, those that stay
+            ``basin_share`` of EM's starts (0 where only splits and merges of what they found led there); whether it is
+            ``spurious``; whether EM ``converged`` there: else the start was cut short, by ``max_iter`` or far below the
+            best, and this is no optimum; ``mass``, Laplace's estimate of the posterior share of the mode that it leads
+            to (chains start in proportion; NaN under the flat prior, of a start cut short, and beyond the first eight);
+            for draws, ``draws``, the share of them nearest to it, and ``chains``, those that stay
             there; then its weights and means, in data units.
 
         Examples

@@ -143,7 +143,7 @@ def tree_of(
     chain, draw = draws.log_posterior.shape
     features = list(data.features)
     components = {"component": np.arange(draws.parameters.n_components), "feature": features, "feature_bis": features}
-    sampled = {"chain": np.arange(chain), "draw": np.arange(draw), "observation": data.index}
+    sampled = {"chain": np.arange(chain), "draw": np.arange(draw), "observation": _written_out(data.index)}
     coords = xr.Coordinates(sampled | components)
     rows = picked(coords, "observation", "feature")
     seen = {"origin": ("feature", data.origin), "unit": ("feature", data.unit)}
@@ -153,7 +153,7 @@ def tree_of(
         ),
         "sample_stats": xr.Dataset(_sample_stats(draws), picked(coords, "chain", "draw", "component")),
         "observed_data": xr.Dataset({"observations": (("observation", "feature"), data.values)}, rows),
-        "constant_data": xr.Dataset({"sample_weight": ("observation", np.array(data.sample_weight)), **seen}, rows),
+        "constant_data": xr.Dataset({"sample_weight": ("observation", data.sample_weight), **seen}, rows),
         "optima": _optima(draws.optima, picked(coords, *components)),
         "prior_hyperparameters": _hyperparameters(prior, picked(coords, *components)),
     }
@@ -177,6 +177,13 @@ def tree_of(
         }
     )
     return tree
+
+
+def _written_out(index: Any) -> Any:
+    """Return names of rows as an index has them: numbers in order take no room there."""
+    import pandas as pd
+
+    return pd.RangeIndex(index) if isinstance(index, range) else index
 
 
 def picked(coords: xr.Coordinates, *names: str) -> xr.Coordinates:
@@ -207,7 +214,7 @@ def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:
         "schema": "bayesgmm",
         "schema_version": SCHEMA_VERSION,
         "model": json.dumps(named | {"default_prior": model.prior is None}),
-        "data_sha256": hashlib.sha256(np.ascontiguousarray(data.values).tobytes()).hexdigest(),
+        "data_sha256": hashlib.sha256(np.ascontiguousarray(data.values).data).hexdigest(),
         "versions": _versions(),
     }
 
@@ -243,6 +250,7 @@ def _optima(optima: Optima, names: xr.Coordinates) -> xr.Dataset:
         "log_posterior": ("optimum", optima.log_posterior),
         "basin_share": ("optimum", optima.basin_share),
         "spurious": ("optimum", optima.spurious),
+        "converged": ("optimum", optima.is_reached),
     }
     coords = names | xr.Coordinates({"optimum": np.arange(len(optima.log_posterior))})
     attrs = {"dropped_starts": optima.dropped}

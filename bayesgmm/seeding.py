@@ -11,14 +11,19 @@ from bayesgmm.data import Observations, Rows
 from bayesgmm.kernels.seeding import rank_rows
 from bayesgmm.kernels.uniforms import child_key
 
-#: Rows on which centres are sought and candidates compared; starts need no more.
-SEEDING_ROWS = 2000
+#: Rows on which centres are sought and candidates compared, and how many for each mean: starts need no more.
+SEEDING_ROWS, ROWS_PER_MEAN = 2500, 4
 #: Rounds in which centres are drawn, and how many a component.
 ROUNDS, CENTRES_PER_COMPONENT = 4, 2
 
 
+def sample_size(k: int, d: int) -> int:
+    """Return the most rows of a sample for so many components and features."""
+    return max(SEEDING_ROWS, ROWS_PER_MEAN * k * d)
+
+
 def seeding_rows(data: Rows, k: int, rng: np.random.Generator) -> Observations:
-    """Return at most `SEEDING_ROWS` rows in memory that stand, by their weights, for all.
+    """Return at most `sample_size` rows in memory that stand, by their weights, for all.
 
     A third of what makes a row likely to be drawn is the same for all rows, a third is its squared distance from the
     nearest of the centres that k-means|| draws (Bahmani et al. 2012, doi:10.14778/2180912.2180915), and a third is
@@ -26,8 +31,9 @@ def seeding_rows(data: Rows, k: int, rng: np.random.Generator) -> Observations:
     arXiv:1703.08110), in which a small group far from the others is represented. Seven passes over the rows; uniforms
     belong to rows, so that the sample does not depend on where these are.
     """
-    if len(data) <= SEEDING_ROWS or k == 1:
-        return data.standing_for_all(SEEDING_ROWS, rng)
+    rows = sample_size(k, data.n_features)
+    if len(data) <= rows or k == 1:
+        return data.standing_for_all(rows, rng)
     key = rng.integers(2**64, dtype=np.uint64)
     drawn = data.map_reduce(_drawn, np.zeros((1, data.n_features)), np.ones(1), 0.0, child_key(key, 0), 1)
     centres = drawn.seen(data)
@@ -38,7 +44,7 @@ def seeding_rows(data: Rows, k: int, rng: np.random.Generator) -> Observations:
             centres = np.concatenate([centres, drawn.seen(data)])
     far = data.total_weight / drawn.cost if drawn.cost > 0 else 0.0
     even = 1 + data.total_weight / (len(centres) * np.maximum(drawn.counts, 1.0))
-    drawn = data.map_reduce(_drawn, centres, even, far, child_key(key, ROUNDS + 2), SEEDING_ROWS + 1)
+    drawn = data.map_reduce(_drawn, centres, even, far, child_key(key, ROUNDS + 2), rows + 1)
     return drawn.standing_for_all(data)
 
 
@@ -83,8 +89,14 @@ class Drawn:
 
     def highest(self) -> Drawn:
         """Keep those of highest priority; a row of weight 0 has none."""
-        at = np.sort(np.argsort(-self.priority, kind="stable")[: self.most])
-        at = at[self.priority[at] > 0]
+        at = np.flatnonzero(self.priority > 0)
+        if len(at) > self.most:
+            below = len(self.priority) - self.most
+            threshold = np.partition(self.priority, below)[below]
+            above, level = self.priority > threshold, np.flatnonzero(self.priority == threshold)
+            # Of equal ones the first rows are kept, whichever blocks these are in.
+            above[level[: self.most - np.count_nonzero(above)]] = True
+            at = np.flatnonzero(above)
         values, weight, importance, priority, number = (array[at] for array in self.arrays)
         return Drawn(self.most, values, weight, importance, priority, number, self.cost, self.counts)
 

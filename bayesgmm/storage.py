@@ -232,6 +232,9 @@ def _check_values(tree: xr.DataTree) -> None:
     weight = constant["sample_weight"].values
     if (constant["unit"] <= 0).any() or (weight < 0).any() or weight.sum() <= 1:
         raise LoadError("has units or row weights that are not positive: it is damaged")
+    converged = dataset(tree, "optima").get("converged")
+    if converged is not None and (converged.dims != ("optimum",) or not np.isin(converged.values, (0, 1)).all()):
+        raise LoadError("does not say which starts converged: it is damaged")
     order = dataset(tree, "sample_stats").get("label_order")
     if order is not None and not (np.sort(order.values, axis=-1) == np.arange(order.shape[-1])).all():
         raise LoadError("has labels that are no permutation: it is damaged")

@@ -64,7 +64,7 @@ def laplace_draws(optima: Optima, data: Rows, prior: Prior, draws: int, rng: np.
             "uncertainty='laplace' approximates a posterior, and under prior='flat' there is none; use a proper prior "
             "or uncertainty='bootstrap'"
         )
-    starts = Starts.at(optima.parameters, data, prior)
+    starts = Starts.at(optima.reached, data, prior)
     proposals = starts.proposals(PROPOSALS_PER_DRAW * draws, rng)
     weights, k_hat = smoothed_importance_weights(starts.log_posterior(proposals) - starts.log_proposal(proposals))
     chosen = systematic(weights, draws, rng)

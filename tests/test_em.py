@@ -19,6 +19,9 @@ from bayesgmm.initialize import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
 from bayesgmm.priors import ConjugatePrior
 
+#: Optima nearly as high as the best, or one that few starts led to, are said to be there: tests of which say more.
+nearly_as_high = pytest.mark.filterwarnings("ignore:.*(nearly as high|was found by):bayesgmm.ConvergenceWarning")
+
 
 def log_likelihood(result):
     return float(result.tree["sample_stats"]["log_likelihood_total"][0, 0])
@@ -36,6 +39,7 @@ def test_default_settings_reach_the_published_optimum_from_every_seed(name, k, p
     assert np.abs(np.array(found) - published).max() < 1e-3
 
 
+@nearly_as_high
 def test_four_galaxy_components_reach_a_better_optimum_than_the_published_start_from_every_seed(galaxies):
     """mclust's default start ends at -199.25, twenty random ones at -197.462."""
     model = bg.MixtureModel(4, prior="flat")
@@ -44,6 +48,7 @@ def test_four_galaxy_components_reach_a_better_optimum_than_the_published_start_
     assert np.ptp(found) < 1e-3
 
 
+@nearly_as_high
 def test_criteria_pick_three_galaxy_components_and_agree_with_the_formula(galaxies):
     fits = {k: bg.fit(galaxies, bg.MixtureModel(k, prior="flat"), engine="em", seed=0).criteria() for k in (1, 2, 3, 4)}
     assert min(fits, key=lambda k: fits[k]["bic"]) == 3
@@ -159,6 +164,7 @@ def test_starts_may_be_parameters_labels_or_a_result(faithful, em_result):
         assert found.means.values[0, 0, 0, 0] < 3, "the labels of the start are kept"
 
 
+@nearly_as_high
 def test_all_optima_are_kept_with_their_shares(galaxies):
     result = bg.fit(galaxies, bg.MixtureModel(4, prior="flat"), engine=bg.EM(n_init=30), seed=0)
     optima = result.tree["optima"]
@@ -180,6 +186,7 @@ def test_components_of_own_starts_are_ordered_by_the_first_feature(galaxies):
         assert (np.diff(means) > 0).all()
 
 
+@nearly_as_high
 def test_collapse_is_dropped_and_counted_if_some_start_survives(iris):
     result = bg.fit(iris, bg.MixtureModel(4, prior="flat"), engine=bg.EM(n_init=40), seed=1)
     assert 0 < result.tree["optima"].attrs["dropped_starts"] < 40
@@ -399,6 +406,7 @@ def test_nuts_takes_a_concentration_below_one(faithful):
     assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
 
 
+@nearly_as_high
 @pytest.mark.parametrize("seed", range(30))
 def test_of_two_equal_optima_both_are_found(seed):
     """Rows and their mirror image: whichever optimum wins the tournaments of starts, the other is as high."""

@@ -201,7 +201,7 @@ class Observations(Rows):
             raise DataError(f"`data` is empty: got shape {values.shape}; give at least one row and one column")
         features = distinct(features) or tuple(f"x{j}" for j in range(d))
         _check_finite(values, features)
-        index = np.arange(n) if index is None else plain_names(index, "row")
+        index = range(n) if index is None else plain_names(index, "row")
         weight = alike(1.0, n) if sample_weight is None else checked_weight(sample_weight, n)
         return cls(values, weight, features, index, np.zeros(d), np.ones(d))
 
@@ -237,7 +237,7 @@ class Observations(Rows):
 
     def counted(self) -> Self:
         """Return the rows of positive weight."""
-        return self if (self.sample_weight > 0).all() else self.taken(np.flatnonzero(self.sample_weight))
+        return self if (self.weights > 0).all() else self.taken(np.flatnonzero(self.sample_weight))
 
     def subsample(self, rows: int, rng: np.random.Generator) -> Observations:
         """Return at most ``rows`` rows of positive weight, drawn without replacement."""
@@ -265,10 +265,9 @@ class Observations(Rows):
 
     def taken(self, at: Any) -> Self:
         """Return the rows that an index or slice names."""
-        index = self.index if isinstance(at, slice) else np.asarray(self.index)
         values, weights = self.values[at], self.weights
         weight = self.sample_weight[at] if len(weights) == len(self) else alike(weights[0], len(values))
-        return replace(self, values=values, sample_weight=weight, index=index[at])
+        return replace(self, values=values, sample_weight=weight, index=_named(self.index, at))
 
     def matching(self, features: tuple[str, ...]) -> Self:
         """Return the columns that carry these names, or all if unnamed and as many.
@@ -290,8 +289,17 @@ class Observations(Rows):
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
 
 
+def _named(index: np.ndarray | range, at: Any) -> np.ndarray | range:
+    """Return the names of the rows that an index or slice names, without all names being written out."""
+    if isinstance(at, slice) or not isinstance(index, range):
+        return index[at]
+    at = np.asarray(at)
+    return index.start + index.step * (np.flatnonzero(at) if at.dtype == bool else at)
+
+
 def _check_finite(values: Float[np.ndarray, "n d"], features: tuple[str, ...]) -> None:
-    if not np.isfinite(values).all():
+    blocks = (values[start : start + sums.CHUNK_ROWS] for start in range(0, len(values), sums.CHUNK_ROWS))
+    if not all(np.isfinite(block).all() for block in blocks):
         _refuse_rows(np.isnan(values), features, "missing (NaN)")
         _refuse_rows(np.isinf(values), features, "infinite")
 
@@ -368,7 +376,7 @@ class Extent:
 def extent_of(block: Observations, start: int) -> Extent:
     """Return how far a block of rows reaches."""
     del start
-    x = block.values if (block.sample_weight > 0).all() else block.values[block.sample_weight > 0]
+    x = block.values if (block.weights > 0).all() else block.values[block.sample_weight > 0]
     if len(x) == 0:
         return Extent(np.full(block.n_features, np.inf), np.full(block.n_features, -np.inf), 0)
     return Extent(x.min(axis=0), x.max(axis=0), len(x))

@@ -28,9 +28,11 @@ def read_table(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
     numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
     if not numeric:
         raise DataError(f"`data` has no numeric column among {list(frame.columns)}; convert some to numbers")
-    columns = [as_doubles(frame.get_column(name).to_numpy(), f"data[{name!r}]") for name in numeric]
+    table = np.empty((len(frame), len(numeric)))
+    for j, name in enumerate(numeric):
+        table[:, j] = as_doubles(frame.get_column(name).to_numpy(), f"data[{name!r}]")
     index = getattr(nw.to_native(frame), "index", None)
-    return np.column_stack(columns), tuple(_name(n) for n in numeric), None if index is None else np.asarray(index)
+    return table, tuple(_name(n) for n in numeric), None if index is None else np.asarray(index)
 
 
 def _name(name: Any) -> str:
@@ -81,7 +83,8 @@ def as_doubles(values: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "iuf":
         raise DataError(f"`{name}` has to hold real numbers, got dtype {array.dtype}; convert or encode it first")
     with np.errstate(over="ignore"):
-        return array.astype(np.float64, copy=False)
+        # One copy at most: to another order and type at once.
+        return array.astype(np.float64, order="C", copy=False)
 
 
 def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
