@@ -312,6 +312,7 @@ def test_diagonal_covariances_take_collinear_columns(kind, prior):
     fitted(collinear(), 2, kind, prior)
 
 
+@pytest.mark.filterwarnings("ignore:.*(nearly as high|was found by):bayesgmm.ConvergenceWarning")
 @pytest.mark.parametrize("k", [2, 3, 6])
 @pytest.mark.parametrize("kind", TYPES)
 def test_as_many_components_as_rows_is_finite_under_the_default_prior(k, kind):
