@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mixtures import bound_problem
-from sklearn.exceptions import ConvergenceWarning as SklearnWarning
-from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
 from bayesgmm import climbs as module
@@ -75,6 +73,9 @@ def written_out(fitted, kind, d):
 @pytest.mark.parametrize("problem", range(15))
 def test_steps_follow_scikit_learn_from_the_same_start(problem, kind):
     """60 problems in all: after 1, 2, 5 and 20 steps every parameter agrees to 1e-9."""
+    from sklearn.exceptions import ConvergenceWarning as SklearnWarning
+    from sklearn.mixture import GaussianMixture
+
     rng = np.random.default_rng(problem)
     n, d, k = int(rng.integers(60, 300)), int(rng.integers(1, 5)), int(rng.integers(2, 5))
     x = rng.normal(size=(n, d)) + 2 * rng.normal(size=(k, d))[rng.integers(k, size=n)]

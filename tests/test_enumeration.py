@@ -8,7 +8,6 @@ import warnings
 from dataclasses import replace
 from functools import cache
 
-import arviz as az
 import numpy as np
 import pytest
 import truth
@@ -56,6 +55,8 @@ def log_marginals(family, d):
 
 def sampled(x, k, family, engine, **given):
     """Fit, tolerating every warning, but not chains that differ."""
+    import arviz as az
+
     model = bg.MixtureModel(k, prior=prior_of(family, x.shape[1]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)

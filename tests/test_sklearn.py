@@ -64,6 +64,11 @@ def test_every_iteration_is_that_of_scikit_learn(iris, kind, init):
         assert np.isclose(getattr(ours, criterion)(iris), getattr(theirs, criterion)(iris), rtol=1e-10)
 
 
+def test_what_ours_is_held_against_is_scikit_learns():
+    """To collect `sklearn_door` would put ours in its place, and whatever is compared would be equal."""
+    assert mixture.GaussianMixture.__module__.startswith("sklearn.")
+
+
 @pytest.mark.parametrize("estimator", [GaussianMixture(), BayesianGaussianMixture(**SMALL)])
 def test_scikit_learns_checks_of_estimators_pass(estimator):
     expected = OTHER_DRAWS if isinstance(estimator, BayesianGaussianMixture) else {}
