@@ -231,7 +231,7 @@ def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
                 f"{run.divergences} divergent transitions: raise target_accept, or use a less diffuse prior"
             )
         )
-    return said + _doubts_of_sweeps(run, ess) + _doubts_of_labels(run)
+    return said + _doubts_of_sweeps(run, ess) + _doubts_of_rows(run) + label_doubts(run.ambiguous, run.switch_rate)
 
 
 def _doubts_of_sweeps(run: Run, ess: Any) -> list[BayesGMMWarning]:
@@ -248,27 +248,32 @@ def _doubts_of_sweeps(run: Run, ess: Any) -> list[BayesGMMWarning]:
     ]
 
 
-def _doubts_of_labels(run: Run) -> list[BayesGMMWarning]:
-    """Return a warning where components are empty, or cannot be told apart, in too many draws."""
-    said: list[BayesGMMWarning] = []
-    if run.empty > MOST_EMPTY:
-        said.append(
-            EmptyComponentWarning(
-                f"some component has no row in {run.empty:.0%} of draws: its parameters there are the prior's; fewer "
-                "components may do"
-            )
+def _doubts_of_rows(run: Run) -> list[BayesGMMWarning]:
+    """Return a warning where components are empty in too many draws."""
+    if run.empty <= MOST_EMPTY:
+        return []
+    return [
+        EmptyComponentWarning(
+            f"some component has no row in {run.empty:.0%} of draws: its parameters there are the prior's; fewer "
+            "components may do"
         )
-    if run.ambiguous > MOST_AMBIGUOUS:
+    ]
+
+
+def label_doubts(ambiguous: float, switch_rate: float) -> list[BayesGMMWarning]:
+    """Return a warning where components cannot be told apart, or labels switched, in too many draws (see `Run`)."""
+    said: list[BayesGMMWarning] = []
+    if ambiguous > MOST_AMBIGUOUS:
         said.append(
             LabelSwitchingWarning(
-                f"in {run.ambiguous:.0%} of draws components can hardly be told apart: tables by component blur "
+                f"in {ambiguous:.0%} of draws components can hardly be told apart: tables by component blur "
                 "them, though densities and co-clustering hold; try fewer components"
             )
         )
-    if run.switch_rate > MOST_SWITCHING:
+    if switch_rate > MOST_SWITCHING:
         said.append(
             LabelSwitchingWarning(
-                f"component labels switched in {run.switch_rate:.0%} of draws: memberships are averaged after "
+                f"component labels switched in {switch_rate:.0%} of draws: memberships are averaged after "
                 "relabelling, but groups may not be distinct; try fewer components"
             )
         )

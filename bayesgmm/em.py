@@ -285,12 +285,13 @@ def _grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start
     height, parameters = climbs.log_posterior, climbs.parameters
     for start in map(int, starts):
         as_high = (other for other in found if abs(height[start] - height[other]) <= SAME_OBJECTIVE)
-        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
+        first = next((other for other in as_high if alike(parameters[start], parameters[other])), start)
         found[first] = found.get(first, 0.0) + float(hits[start])
     return found
 
 
-def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+def alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+    """Return whether two mixtures differ by no more than rounding and labels."""
     a, b = _rows(one), _rows(other)
     apart = np.abs(a[:, None] - b[None]).max(axis=-1)
     return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)

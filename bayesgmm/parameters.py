@@ -103,7 +103,7 @@ class MixtureParameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Distinct local maxima found by EM, best first.
+    """Distinct local maxima that EM climbed to, best first.
 
     Attributes
     ----------
@@ -112,12 +112,14 @@ class Optima:
     log_posterior : array (optimum,)
         In nats; the log-likelihood where the prior is flat.
     basin_share : array (optimum,)
-        Share of the starts that ended there.
+        Share of the starts that ended there; 0 where only a climb from the draws did.
     spurious : bool array (optimum,)
         Whether, under the flat prior, a component rests on so few rows that its likelihood
         says nothing; such optima come last.
     dropped : int
         Number of starts that ended in a degenerate component.
+    pivot : int
+        The one that most draws are nearest to: they carry its labels.
     """
 
     parameters: MixtureParameters
@@ -125,6 +127,7 @@ class Optima:
     basin_share: Float[np.ndarray, " optimum"]
     spurious: Bool[np.ndarray, " optimum"]
     dropped: int = 0
+    pivot: int = 0
 
 
 #: What draws can be.
@@ -144,7 +147,7 @@ class Draws:
     log_likelihood : array (chain, draw)
         In nats.
     optima : Optima
-        What EM found before, or as, the answer; draws are relabelled to the first.
+        What EM found before, or as, the answer; draws are relabelled to one of them.
     sample_stats : mapping of str to array (chain, draw)
         What the sampler says about each draw.
     trace : mapping of str to array (iteration, ...)

@@ -17,7 +17,7 @@ from bayesgmm.data import Observations, Rows, StoredObservations
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import ConjugatePrior, Prior, SemiConjugatePrior, SeparationPrior, is_exchangeable
-from bayesgmm.relabel import aligned
+from bayesgmm.relabel import aligned, visited
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,18 +47,21 @@ PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
 
 
 def settled(draws: Draws, data: Rows, model: MixtureModel) -> Draws:
-    """Return draws in data units, carrying the labels of the best optimum.
+    """Return draws in data units, carrying the labels of the optimum that most of them are nearest to.
 
     How each was permuted is kept in ``sample_stats["label_order"]``. Where the prior tells components
     apart, labels mean what it says and stay as they were sampled.
     """
     seen = data.origin, data.unit
     prior = model.prior_for(data)
-    best = draws.optima.parameters[0]
+    best, pivot = draws.optima.parameters[0], 0
     order = np.broadcast_to(np.arange(best.n_components), draws.parameters.weights.shape)
     stats = dict(draws.sample_stats)
     if is_exchangeable(prior):
-        found = aligned(draws.parameters, best, data, model.covariance_type)
+        if draws.kind == "posterior" and len(draws.optima.log_posterior) > 1:
+            nearest = visited(draws.parameters, draws.optima.parameters, data, model.covariance_type)
+            pivot = int(np.bincount(nearest.ravel()).argmax())
+        found = aligned(draws.parameters, draws.optima.parameters[pivot], data, model.covariance_type)
         order = found.order
         if best.n_components > 1 and draws.kind != "point estimate":
             stats["label_margin"] = found.margin
@@ -72,6 +75,7 @@ def settled(draws: Draws, data: Rows, model: MixtureModel) -> Draws:
         draws.optima,
         parameters=draws.optima.parameters.moved_back(*seen),
         log_posterior=draws.optima.log_posterior + shift,
+        pivot=pivot,
     )
     return Draws(
         draws.parameters.permuted(order).moved_back(*seen),
@@ -159,6 +163,7 @@ def tree_of(
             "seconds": seconds,
             "converged": int(draws.converged),
             "kind": draws.kind,
+            "relabelling": "em" if "label_margin" in draws.sample_stats else "none",
             "facts": json.dumps(dict(draws.facts)),
             "inference_library": "bayesgmm",
         }
@@ -232,7 +237,7 @@ def _optima(optima: Optima, names: xr.Coordinates) -> xr.Dataset:
         "spurious": ("optimum", optima.spurious),
     }
     coords = names | xr.Coordinates({"optimum": np.arange(len(optima.log_posterior))})
-    attrs = {"dropped_starts": optima.dropped}
+    attrs = {"dropped_starts": optima.dropped, "pivot": optima.pivot}
     return xr.Dataset(values | _parameters(optima.parameters, ("optimum",)), coords, attrs)
 
 
@@ -305,9 +310,12 @@ def model_of(tree: xr.DataTree) -> MixtureModel:
     return MixtureModel(named["n_components"], named["covariance_type"], prior)
 
 
-def with_parameters(tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray) -> xr.DataTree:
-    """Return a copy of a tree with draws that were permuted by ``order``, which is composed with the record."""
+def with_parameters(
+    tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray, method: str = "em"
+) -> xr.DataTree:
+    """Return a copy of a tree with draws that a method permuted by ``order``, which is composed with the record."""
     changed = tree.copy()
+    changed.attrs = tree.attrs | {"relabelling": method}
     for name, array in zip(PARAMETER_DIMS, parameters.arrays, strict=True):
         changed["posterior"][name] = dataset(tree, "posterior")[name].copy(data=array)
     before = dataset(tree, "sample_stats").get("label_order")

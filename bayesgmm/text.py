@@ -6,6 +6,8 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
 
 #: Columns that a terminal has.
 WIDTH = 80
+#: Whose labels draws carry, where they are not those that every fit gives them.
+LABELS = {
+    "stephens": "; labels by Stephens' method",
+    "ecr": "; labels by ECR",
+    "ecr-iterated": "; labels by iterated ECR",
+    "none": "; labels as sampled",
+}
 #: Rows of a table that are printed; the data frame has them all.
 MOST_ROWS = 20
 
@@ -62,9 +71,10 @@ def headline(result: MixtureResult) -> str:
     how = f"{sizes['chain']} chains of {sizes['draw']} draws"
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
+    labels = LABELS.get(result.relabelling, "") if result.has_free_labels else ""
     return (
         f"{model.words}; {result.n_rows:,} rows of "
-        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
+        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s{labels}"
     )
 
 
@@ -77,10 +87,11 @@ def verdict(result: MixtureResult) -> str:
     said = result.warnings
     if said:
         return "Do NOT trust these draws yet: " + "; ".join(str(warning) for warning in said) + "."
-    found = result.diagnostics()
+    found, rate = result.diagnostics(), result.switch_rate
+    switching = "" if np.isnan(rate) else f"; label switch rate {rate:.2g}"
     return (
         f"Diagnostics are good: R-hat at most {found['r_hat'].max():.3f}, at least {found['ess_bulk'].min():.0f} "
-        f"effective draws, no divergences; label switch rate {result.switch_rate:.2g}."
+        f"effective draws, no divergences{switching}."
     )
 
 
