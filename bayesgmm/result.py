@@ -27,6 +27,7 @@ from bayesgmm.diagnostics import (
     stuck_chains,
     table,
 )
+from bayesgmm.doubts import doubts_of_groups
 from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, LabelSwitchingWarning, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
@@ -98,8 +99,9 @@ class MixtureResult:
 
     def _found_wanting(self) -> list[BayesGMMWarning]:
         """Return what keeps the fit from being trusted."""
+        said = doubts(self.facts) + doubts_of_groups(self.tree, self.model)
         if self.kind != "posterior":
-            return doubts(self.facts)
+            return said
         stats = dataset(self.tree, "sample_stats")
         k = self.model.n_components
         run = Run(
@@ -108,9 +110,9 @@ class MixtureResult:
             self.divergences,
             float((stats["occupied"] < k).mean()) if "occupied" in stats else 0.0,
             *self._unclear_labels(),
-            self.facts.get("missing_information", 0.0),
+            self.facts.get("missing_information"),
         )
-        return doubts(self.facts) + complaints(self.diagnostics(), run)
+        return complaints(self.diagnostics(), run) + said
 
     def _unclear_labels(self) -> tuple[float, float]:
         """Return the share of draws whose labels are hardly clear, and of those where they switched unasked."""

@@ -231,7 +231,7 @@ def _check_values(tree: xr.DataTree) -> None:
         if not shares or not is_covariance(parameters.covariances):
             raise LoadError(f"has a group {group!r} whose draws are no mixtures: it is damaged")
     optima, constant = dataset(tree, "optima"), dataset(tree, "constant_data")
-    if not 0 <= optima.attrs.get("pivot", 0) < optima.sizes["optimum"]:
+    if optima.attrs.get("pivot", 0) not in range(optima.sizes["optimum"]):
         raise LoadError("has draws that carry the labels of no optimum: it is damaged")
     weight = constant["sample_weight"].values
     if (constant["unit"] <= 0).any() or (weight < 0).any() or weight.sum() <= 1:

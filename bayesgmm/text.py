@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.errors import BayesGMMWarning, DoubtfulGroupsWarning
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -83,10 +85,20 @@ def verdict(result: MixtureResult) -> str:
     if result.kind != "posterior":
         settled = bool(result.tree.attrs["converged"])
         said = "EM converged." if settled else "EM did NOT converge."
-        return " ".join([said, *(f"{doubt}." for doubt in result.warnings)])
+        return " ".join([said, *(_sentence(doubt) for doubt in result.warnings)])
     said = result.warnings
-    if said:
-        return "Do NOT trust these draws yet: " + "; ".join(str(warning) for warning in said) + "."
+    of_groups = [doubt for doubt in said if isinstance(doubt, DoubtfulGroupsWarning)]
+    of_draws = [str(doubt) for doubt in said if not isinstance(doubt, DoubtfulGroupsWarning)]
+    first = f"Do NOT trust these draws yet: {'; '.join(of_draws)}." if of_draws else _praise(result)
+    return " ".join([first, *(_sentence(doubt) for doubt in of_groups)])
+
+
+def _sentence(doubt: BayesGMMWarning) -> str:
+    return f"{str(doubt)[0].upper()}{str(doubt)[1:]}."
+
+
+def _praise(result: MixtureResult) -> str:
+    """Return a sentence on draws of which there is no doubt."""
     found, rate = result.diagnostics(), result.switch_rate
     switching = "" if np.isnan(rate) else f"; label switch rate {rate:.2g}"
     return (

@@ -84,7 +84,7 @@ def test_steps_follow_scikit_learn_from_the_same_start(problem, kind):
     start = bg.MixtureParameters(rng.dirichlet(np.full(k, 5.0)), x[rng.choice(n, k, replace=False)], spread)
     model = bg.MixtureModel(k, kind, "flat")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (bg.ConvergenceWarning, SklearnWarning))
+        warnings.simplefilter("ignore", (bg.errors.BayesGMMWarning, SklearnWarning))
         ours = bg.fit(x, model, engine=bg.EM(max_iter=20, tol=0, trace="parameters"), start=start).tree["trace"]
         for steps in (1, 2, 5, 20):
             theirs = GaussianMixture(
@@ -395,7 +395,7 @@ def test_a_concentration_below_one_empties_components_and_stays_finite(faithful,
 def test_nuts_takes_a_concentration_below_one(faithful):
     model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(faithful, 3, concentration=0.5))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (bg.ConvergenceWarning, bg.EmptyComponentWarning, bg.LabelSwitchingWarning))
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         result = bg.fit(faithful, model, engine=bg.NUTS(draws=200, tune=200), seed=1, progress=False)
     assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
 

@@ -181,7 +181,7 @@ def test_priors_are_those_of_scikit_learns_names(faithful):
         degrees_of_freedom_prior=6.0, covariance_prior=[[1.0, 0.0], [0.0, 100.0]], random_state=0, **SMALL,
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         prior = fitted.fit(faithful).result_.model.prior
     given = (prior.concentration, prior.loc, prior.shrinkage, prior.dof, prior.scale)
     asked = (3.0, [3.0, 70.0], 0.5, 6.0, [[1.0, 0.0], [0.0, 100.0]])
