@@ -205,8 +205,8 @@ def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
         )
     if facts.get("k_hat", 0.0) > LARGEST_K_HAT:
         said.append(
-            f"k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far from the "
-            "posterior to be reweighted; use engine='nuts' or 'gibbs'"
+            f"Pareto's k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far "
+            "from the posterior to be reweighted; use engine='nuts' or 'gibbs'"
         )
     if facts.get("dropped_replicates", 0.0):
         said.append(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 PURE = 0.99
 #: A group is narrower than rounding where its standard deviation is less than this share of the smallest step.
 NARROW = 0.5
-#: Two groups may be one where a row of the smaller belongs to the larger as likely as this; 2.5 sd apart it is .1-.2.
-ONE_GROUP = 0.25
+#: A group lies on others where a row of it belongs to it less likely than this; of two equal ones, 1 in 2.
+OWN = 0.6
 #: Columns of fewer rows are not called numbers of rows; nor those whose steps are larger than this on average.
 FEWEST_NUMBERED, LONGEST_STEP = 12, 5.0
 #: What differs by less, relative to the range of a column, is the same value.
@@ -92,7 +92,8 @@ class Groups:
 def doubts_of_groups(tree: xr.DataTree, model: MixtureModel) -> list[BayesGMMWarning]:
     """Return a warning for each thing that makes the groups doubtful however well the fit converged."""
     groups = _groups_of(tree, model)
-    said: list[BayesGMMWarning] = [ConvergenceWarning(sentence) for sentence in _doubts_of_optima(tree)]
+    said: list[BayesGMMWarning] = [ConvergenceWarning(sentence) for sentence in _missed(tree)]
+    said += [DoubtfulGroupsWarning(sentence) for sentence in _spurious(tree)]
     if tree.attrs["kind"] != "posterior":
         said += [EmptyComponentWarning(sentence) for sentence in _empty(groups)]
     for doubt in (_few_rows, _too_many_parameters, _one_group, _two_values, _rounded, _numbered):
@@ -110,8 +111,8 @@ def _groups_of(tree: xr.DataTree, model: MixtureModel) -> Groups:
     return Groups.at(point.moved(data.origin, data.unit), data, model, "sample" if "source" in tree.attrs else "all")
 
 
-def _doubts_of_optima(tree: xr.DataTree) -> Iterator[str]:
-    """Say where EM's starts missed what draws found, or found nothing but rows on a line."""
+def _missed(tree: xr.DataTree) -> Iterator[str]:
+    """Say where EM's starts missed what draws found."""
     optima = dataset(tree, "optima")
     height, share = optima["log_posterior"].values, optima["basin_share"].values
     started = height[share > 0]
@@ -121,7 +122,11 @@ def _doubts_of_optima(tree: xr.DataTree) -> Iterator[str]:
             "labels are aligned there, but another may be missed as well; compare result.modes() with a fit of another "
             "seed, and give EM more starts (EM(n_init=100)) before you report its estimate"
         )
-    if bool(optima["spurious"].values.all()):
+
+
+def _spurious(tree: xr.DataTree) -> Iterator[str]:
+    """Say where EM found nothing but groups of rows on a line."""
+    if bool(dataset(tree, "optima")["spurious"].values.all()):
         yield (
             "every optimum that EM found has a group of hardly more rows than it has dimensions, where the likelihood "
             "has no bound: such groups are chance; use the default prior (not 'flat'), covariance_type='tied', or "
@@ -148,14 +153,14 @@ def _few_rows(groups: Groups) -> Iterator[str]:
     if kind == "tied":
         return
     needed = d + 1 if kind == "full" else 2
-    few = [c for c in range(groups.n_components) if 0.5 < groups.sizes[c] < needed + 0.5]
+    few = [c for c in range(groups.n_components) if 0.5 < groups.sizes[c] < needed + 0.9]
     if few:
         advice = "covariance_type='tied' or 'diag'" if kind == "full" else "covariance_type='tied'"
-        sizes = _listed([f"{groups.sizes[c]:.0f}" for c in few])
+        most = f"{groups.sizes[few].max():.0f} rows"
+        have = f"has about {most}" if len(few) == 1 else f"have at most {most} each"
         yield (
-            f"{_named('group', few)} {'has' if len(few) == 1 else 'have'} about {sizes} rows, no more than the "
-            f"{needed} that a covariance of {d} column(s) needs: the prior, or chance, gives the shape; use {advice}, "
-            "or fewer groups"
+            f"{_named('group', few)} {have}, no more than the {needed} that a covariance of {d} column(s) needs: the "
+            f"prior, or chance, gives the shape; use {advice}, or fewer groups"
         )
 
 
@@ -176,13 +181,14 @@ def _one_group(groups: Groups) -> Iterator[str]:
         return
     # Row i, column j: the membership in group j of a row of group i.
     each = groups.shares @ groups.memberships.T
-    disputed = np.triu(np.maximum(each, each.T), 1)
-    at = np.unravel_index(disputed.argmax(), disputed.shape)
-    if disputed[at] > ONE_GROUP:
-        small, large = sorted(map(int, at), key=lambda c: groups.sizes[c])
+    own = np.where(each.sum(axis=1) > 0, np.diag(each), 1.0)
+    if own.min() < OWN:
+        least = int(own.argmin())
+        other = int(np.where(np.arange(len(own)) == least, -1.0, each[least]).argmax())
         yield (
-            f"groups {min(at)} and {max(at)} lie on each other: a row of group {small} belongs to group {large} with "
-            f"probability {disputed[at]:.2f}; they may be one group, so {_fewer(groups)}"
+            f"groups {min(least, other)} and {max(least, other)} lie on each other: a row of group {least} belongs "
+            f"there with probability {own[least]:.2f}, to group {other} with {each[least, other]:.2f}; they may be one "
+            f"group, so {_fewer(groups)}"
         )
 
 
@@ -190,7 +196,7 @@ def _two_values(groups: Groups) -> Iterator[str]:
     """Name columns of two values by which the rows are parted."""
     for name, values in _columns(groups):
         each = _distinct(values)
-        if len(each) != 2 or groups.n_components == 1:
+        if len(each) != 2 or groups.n_components == 1 or groups.rows.n_features == 1:
             continue
         share = groups.shares @ (values > each.mean())
         if ((share < 1 - PURE) | (share > PURE)).all() and np.ptp(share) > PURE - 0.01:

@@ -17,6 +17,12 @@ from bayesgmm.initialize import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
 from bayesgmm.priors import ConjugatePrior
 
+#: Groups are built here that no one would trust, and `test_honest_failure` says so of them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.EmptyComponentWarning"),
+]
+
 
 def log_likelihood(result):
     return float(result.tree["sample_stats"]["log_likelihood_total"][0, 0])

@@ -248,8 +248,8 @@ def evenly_spaced(rng):
 
 
 def too_many_groups(rng):
-    """One group for which five are asked."""
-    return separated(rng, int(rng.integers(100, 300)), 2, 1), 5, "full"
+    """One group for which ten are asked."""
+    return separated(rng, int(rng.integers(100, 300)), 2, 1), 10, "full"
 
 
 def no_group_for_a_component(rng):
@@ -264,7 +264,7 @@ DOUBTFUL = {
     rounded: r"narrower in column 'visits' than the step of 1 between its values.* more digits",
     numbered: r"column 'customer' looks like a number of the rows.* whole numbers in order of the rows.* leave it out",
     evenly_spaced: r"column 'code' looks like a number of the rows.* different and evenly spaced.* leave it out",
-    too_many_groups: r"groups \d and \d lie on each other.* try 4 groups|group.* no more than the 3|no row belongs",
+    too_many_groups: r"groups \d and \d lie on each other.* try 9 groups|group.* no more than the 3|no row belongs",
     no_group_for_a_component: r"no row belongs to group \d more than to another.* try 5 groups|lie on each other",
 }
 
