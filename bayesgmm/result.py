@@ -112,7 +112,7 @@ class MixtureResult:
             *self._unclear_labels(),
             self.facts.get("missing_information"),
         )
-        return complaints(self.diagnostics(), run) + said
+        return said + complaints(self.diagnostics(), run)
 
     def _unclear_labels(self) -> tuple[float, float]:
         """Return the share of draws whose labels are hardly clear, and of those where they switched unasked."""
