@@ -10,19 +10,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayesgmm.errors import BayesGMMWarning, ConvergenceWarning
-from bayesgmm.relabel import nearest_optimum
-from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of
-from bayesgmm.starts import MOST_MODES, Starts
+from bayesgmm.relabel import visited
+from bayesgmm.schema import by_draws, dataset, observations_of, parameters_of, prior_of, reached
+from bayesgmm.starts import Starts
 from bayesgmm.tables import named_values
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-#: Draws of each chain that are compared with the optima to say where it stays.
-DRAWS_OF_CHAIN = 50
 #: A chain stays near an optimum if at least this share of those draws is nearest to it.
 STAYING = 0.9
+#: A share of the draws that differs from Laplace's mass by more than this is spoken of.
+DISAGREEMENT = 0.25
 #: Optima so many nats below the best, and no more, are its rivals.
 RIVAL = 3.0
 #: Of so many starts or more it is said if no more than this share of them, or one, led to the best optimum.
@@ -34,23 +34,23 @@ def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
     import pandas as pd
 
     optima, parameters = dataset(tree, "optima"), parameters_of(dataset(tree, "optima"))
-    value, found = optima["log_posterior"].values, reached(optima)
+    value, share, found = optima["log_posterior"].values, optima["basin_share"].values, reached(optima)
+    mass, same_mode = np.full(len(value), np.nan), np.arange(len(value))
+    if not is_flat:
+        at = np.flatnonzero(found)
+        mass[at], first = _modes(tree, at)
+        same_mode[at] = at[first]
     columns: dict[str, Any] = {
         "log_posterior": value,
         "below_best": value[0] - value,
-        "basin_share": optima["basin_share"].values,
+        "found_by": np.where(by_draws(optima), "draws", np.where(share > 0, "starts", "moves")),
+        "basin_share": share,
         "spurious": optima["spurious"].values.astype(bool),
         "converged": found,
-        "mass": np.full(len(value), np.nan),
+        "mass": mass,
     }
-    if not is_flat:
-        columns["mass"][found] = _masses(tree, np.flatnonzero(found))
     if tree.attrs["kind"] == "posterior":
-        nearest, chains = _nearest(tree), chain_optima(tree)
-        columns["draws"] = [float((nearest == at).mean()) for at in range(len(value))]
-        columns["chains"] = [
-            ", ".join(str(c) for c, stays in enumerate(chains) if stays == at) for at in range(len(value))
-        ]
+        columns |= _visits(_nearest(tree), mass, same_mode)
     values = named_values(parameters.reshaped((1, -1)), observations_of(tree).features)
     columns |= {name: v[0] for name, v in values.items() if name.startswith(("weight", "mean"))}
     return pd.DataFrame(columns).rename_axis("optimum")
@@ -58,8 +58,37 @@ def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:
 
 def chain_optima(tree: xr.DataTree) -> list[int | None]:
     """Return the optimum near which each chain stays, None for one that moves between optima."""
-    shares = [np.bincount(chain) / len(chain) for chain in _nearest(tree)]
+    return _staying(_nearest(tree))
+
+
+def _staying(nearest: Int[np.ndarray, "chain draw"]) -> list[int | None]:
+    shares = [np.bincount(chain) / len(chain) for chain in nearest]
     return [int(share.argmax()) if share.max() >= STAYING else None for share in shares]
+
+
+def _visits(
+    nearest: Int[np.ndarray, "chain draw"], mass: Float[np.ndarray, " optimum"], same_mode: Int[np.ndarray, " optimum"]
+) -> dict[str, list[Any]]:
+    """Return the share of draws nearest to each optimum, who stays there, and where Laplace says otherwise."""
+    draws, of_mode = (
+        np.array([(each == at).mean() for at in range(len(mass))]) for each in (nearest, same_mode[nearest])
+    )
+    chains = _staying(nearest)
+    return {
+        "draws": draws.tolist(),
+        "chains": [", ".join(str(c) for c, stays in enumerate(chains) if stays == at) for at in range(len(mass))],
+        "note": [_note(*pair) for pair in zip(of_mode, mass, strict=True)],
+    }
+
+
+def _note(draws: float, mass: float) -> str:
+    """Return a sentence where the mass by Laplace's approximation is not the share of the draws."""
+    if not abs(draws - mass) > DISAGREEMENT:
+        return ""
+    return (
+        f"{draws:.0%} of the draws are here, for {mass:.0%} of the mass by Laplace's approximation, which is rough "
+        "where a component is small: believe the draws, if R-hat is good"
+    )
 
 
 def _nearest(tree: xr.DataTree) -> Int[np.ndarray, "chain draw"]:
@@ -68,31 +97,25 @@ def _nearest(tree: xr.DataTree) -> Int[np.ndarray, "chain draw"]:
     draws, optima = (
         parameters_of(dataset(tree, group)).moved(data.origin, data.unit) for group in ("posterior", "optima")
     )
-    number = draws.grid[1]
-    spaced = np.unique(np.linspace(0, number - 1, min(number, DRAWS_OF_CHAIN)).astype(int))
-    found = np.flatnonzero(reached(dataset(tree, "optima")))[:MOST_MODES]
+    found = np.flatnonzero(reached(dataset(tree, "optima")))
     found = found if len(found) else np.zeros(1, int)
-    return found[nearest_optimum(draws[:, spaced], optima[found], data, prior_of(tree).covariance_type)]
+    return found[visited(draws, optima[found], data, prior_of(tree).covariance_type)]
 
 
-def reached(optima: xr.Dataset) -> np.ndarray:
-    """Return which optima are ones, and no starts that were cut short; files of old versions do not say."""
-    return np.asarray(optima.get("converged", optima["spurious"] | True).values, dtype=bool)
-
-
-def _masses(tree: xr.DataTree, which: Int[np.ndarray, " some"]) -> Float[np.ndarray, " some"]:
-    """Return the mass of the mode to which each of some optima leads, counted once."""
-    masses, data = np.full(len(which), np.nan), observations_of(tree)
+def _modes(
+    tree: xr.DataTree, which: Int[np.ndarray, " some"]
+) -> tuple[Float[np.ndarray, " some"], Int[np.ndarray, " some"]]:
+    """Return the mass of the mode to which each of some optima leads, counted once, and the first that leads there."""
+    masses, first, data = np.full(len(which), np.nan), np.arange(len(which)), observations_of(tree)
     if not len(which):
-        return masses
+        return masses, first
     at = data.origin, data.unit
     optima = parameters_of(dataset(tree, "optima"))[which].moved(*at)
     starts = Starts.at(optima, data.counted(), prior_of(tree).in_units(*at))
-    seen: set[int] = set()
     for optimum, mode in enumerate(starts.of_optimum):
-        masses[optimum] = 0.0 if mode in seen else starts.mass[mode]
-        seen.add(mode)
-    return masses
+        first[optimum] = starts.of_optimum.index(mode)
+        masses[optimum] = starts.mass[mode] if first[optimum] == optimum else 0.0
+    return masses, first
 
 
 def doubts_of_search(tree: xr.DataTree, is_flat: bool) -> list[BayesGMMWarning]:
@@ -110,7 +133,7 @@ def _rivals(tree: xr.DataTree, is_flat: bool) -> Iterator[str]:
     if tree.attrs["kind"] == "Laplace approximation" or not sound[0] or not len(rivals):
         return
     if not is_flat:
-        masses = _masses(tree, np.append(0, rivals))[1:]
+        masses = _modes(tree, np.append(0, rivals))[0][1:]
         # What leads to a mode that was counted is no other one.
         rivals, masses = rivals[masses != 0], masses[masses > 0]
         if not len(rivals):

@@ -109,7 +109,7 @@ def compare(point: MixtureResult, posterior: MixtureResult, *, ci_prob: float = 
     """
     _check_pair(point, posterior)
     data, kind = posterior.data, posterior.model.covariance_type
-    matched, target = (p.moved(data.origin, data.unit) for p in (point.parameters, posterior.optimum))
+    matched, target = (p.moved(data.origin, data.unit) for p in (point.parameters, posterior.pivot))
     order = alignment(matched, target, data, kind)
     memberships = _memberships(point, posterior, order, ci_prob)
     said = (headline(point), headline(posterior), verdict(posterior))

@@ -35,19 +35,19 @@ ANCHORS = 4
 def invariants(
     parameters: MixtureParameters, data: Observations, kind: CovarianceType
 ) -> dict[str, Float[np.ndarray, "chain draw"]]:
-    """Return label-invariant functions of each draw.
+    """Return label-invariant functions of each draw, in the units of the data.
 
-    Parameters and data are in standardised coordinates, in which these quantities have no unit.
+    The parameters are in the coordinates in which ``data`` is seen.
     """
     w, m, c = parameters.weights, parameters.means, parameters.covariances
     mean = np.einsum("...k,...kd->...d", w, m)
     second = np.einsum("...k,...kd->...d", w, m**2 + np.diagonal(c, axis1=-2, axis2=-1))
-    log_det = np.sort(np.linalg.slogdet(c)[1], axis=-1)
+    log_det = np.sort(np.linalg.slogdet(c)[1], axis=-1) + 2 * np.log(data.unit).sum()
     found = {"sum_squared_weights": (w**2).sum(axis=-1), "largest_weight": w.max(axis=-1)}
     found |= {f"log_det_sorted[{j}]": log_det[..., j] for j in range(parameters.n_components)}
     for j, name in enumerate(data.features):
-        found[f"mixture_mean[{name}]"] = mean[..., j]
-        found[f"mixture_sd[{name}]"] = np.sqrt(second[..., j] - mean[..., j] ** 2)
+        found[f"mixture_mean[{name}]"] = mean[..., j] * data.unit[j] + data.origin[j]
+        found[f"mixture_sd[{name}]"] = np.sqrt(second[..., j] - mean[..., j] ** 2) * data.unit[j]
     return found | _at_anchors(parameters, data, kind)
 
 
@@ -67,6 +67,39 @@ def _at_anchors(
     return found
 
 
+#: What stands before the brackets of a quantity's name, in words.
+WORDS = {
+    "together": "whether rows {} and {} belong together",
+    "largest_membership": "how surely row {} belongs to its group",
+    "log_density": "the density at row {}",
+    "mixture_mean": "the mean of {} over all groups",
+    "mixture_sd": "the standard deviation of {} over all groups",
+    "log_det_sorted": "the volume of the group that is number {} by volume",
+    "sum_squared_weights": "how even the sizes of the groups are",
+    "largest_weight": "the share of the largest group",
+    "occupied_components": "how many groups have rows",
+    "log_posterior": "the log posterior",
+    "log_likelihood": "the log-likelihood",
+}
+
+
+def in_words(name: str) -> str:
+    """Return what a quantity of `invariants` is.
+
+    Examples
+    --------
+    >>> in_words("together[56, 131]")
+    'whether rows 56 and 131 belong together'
+    """
+    word, _, inside = name.removesuffix("]").partition("[")
+    if word not in WORDS:
+        return name
+    if word == "log_det_sorted":
+        return WORDS[word].format(int(inside) + 1)
+    # Names of rows and columns may hold commas themselves: only two rows are split, at the first.
+    return WORDS[word].format(*(inside.split(", ", 1) if word == "together" else [inside]))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """What a sampled fit says of itself beside its draws.
@@ -82,8 +115,9 @@ class Run:
     empty, ambiguous, switch_rate : float
         Share of draws with a component that has no row, whose labels are hardly clear, whose labels as sampled differ
         from those of the draw before.
-    missing_information : float
-        How alike successive draws are, of a sampler that draws labels (`em.missing_information`).
+    missing_information : float, optional
+        How alike successive draws are, of a sampler that draws labels, where it was measured
+        (`em.missing_information`).
     """
 
     log_posterior: Float[np.ndarray, "chain draw"]
@@ -92,7 +126,7 @@ class Run:
     empty: float
     ambiguous: float
     switch_rate: float
-    missing_information: float = 0.0
+    missing_information: float | None = None
 
 
 def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFrame:
@@ -171,8 +205,8 @@ def doubts(facts: Mapping[str, float]) -> list[BayesGMMWarning]:
         )
     if facts.get("k_hat", 0.0) > LARGEST_K_HAT:
         said.append(
-            f"k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far from the "
-            "posterior to be reweighted; use engine='nuts' or 'gibbs'"
+            f"Pareto's k-hat is {facts['k_hat']:.2f} (above {LARGEST_K_HAT}): the Laplace approximation is too far "
+            "from the posterior to be reweighted; use engine='nuts' or 'gibbs'"
         )
     if facts.get("dropped_replicates", 0.0):
         said.append(
@@ -218,12 +252,17 @@ def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
     if (r_hat > LARGEST_R_HAT).to_numpy().any():
         worst, value = r_hat.idxmax(), r_hat.max()
         said.append(
-            ConvergenceWarning(f"R-hat of {worst} is {value:.3f} (above {LARGEST_R_HAT}): raise draws and tune")
+            ConvergenceWarning(
+                f"R-hat of {in_words(str(worst))} is {value:.3f} (above {LARGEST_R_HAT}), so that chains do not agree "
+                "on it: raise draws and tune"
+            )
         )
     if (ess < SMALLEST_ESS).to_numpy().any():
         worst, value = ess.idxmin(), ess.min()
         said.append(
-            ConvergenceWarning(f"effective draws of {worst} are {value:.0f} (below {SMALLEST_ESS}): raise draws")
+            ConvergenceWarning(
+                f"effective draws of {in_words(str(worst))} are {value:.0f} (below {SMALLEST_ESS}): raise draws"
+            )
         )
     if run.divergences:
         said.append(
@@ -231,44 +270,52 @@ def complaints(found: pd.DataFrame, run: Run) -> list[BayesGMMWarning]:
                 f"{run.divergences} divergent transitions: raise target_accept, or use a less diffuse prior"
             )
         )
-    return said + _doubts_of_sweeps(run, ess) + _doubts_of_labels(run)
+    return said + _doubts_of_sweeps(run, ess) + _doubts_of_rows(run) + label_doubts(run.ambiguous, run.switch_rate)
 
 
 def _doubts_of_sweeps(run: Run, ess: Any) -> list[BayesGMMWarning]:
     """Return a warning where labels hide so much that sweeps hardly move, and the draws show it."""
-    independent = (1 - run.missing_information) / (1 + run.missing_information)
-    if run.log_posterior.size * independent >= SMALLEST_ESS or not (ess < SMALLEST_ESS).to_numpy().any():
+    hidden, draws = run.missing_information, run.log_posterior.size
+    if hidden is None or draws < SMALLEST_ESS or not (ess < SMALLEST_ESS).to_numpy().any():
+        return []
+    independent = (1 - hidden) / (1 + hidden)
+    if draws * independent >= SMALLEST_ESS:
         return []
     return [
         ConvergenceWarning(
-            f"the groups overlap so much that labels hide {100 * run.missing_information:.3g} % of the information "
+            f"the groups overlap so much that labels hide {100 * hidden:.3g} % of the information "
             f"(EM's rate of convergence): at best one draw in {1 / max(independent, 1e-9):,.0f} of Gibbs is worth an "
             "independent one; use engine='nuts'"
         )
     ]
 
 
-def _doubts_of_labels(run: Run) -> list[BayesGMMWarning]:
-    """Return a warning where components are empty, or cannot be told apart, in too many draws."""
-    said: list[BayesGMMWarning] = []
-    if run.empty > MOST_EMPTY:
-        said.append(
-            EmptyComponentWarning(
-                f"some component has no row in {run.empty:.0%} of draws: its parameters there are the prior's; fewer "
-                "components may do"
-            )
+def _doubts_of_rows(run: Run) -> list[BayesGMMWarning]:
+    """Return a warning where components are empty in too many draws."""
+    if run.empty <= MOST_EMPTY:
+        return []
+    return [
+        EmptyComponentWarning(
+            f"some component has no row in {run.empty:.0%} of draws: its parameters there are the prior's; fewer "
+            "components may do"
         )
-    if run.ambiguous > MOST_AMBIGUOUS:
+    ]
+
+
+def label_doubts(ambiguous: float, switch_rate: float) -> list[BayesGMMWarning]:
+    """Return a warning where components cannot be told apart, or labels switched, in too many draws (see `Run`)."""
+    said: list[BayesGMMWarning] = []
+    if ambiguous > MOST_AMBIGUOUS:
         said.append(
             LabelSwitchingWarning(
-                f"in {run.ambiguous:.0%} of draws components can hardly be told apart: tables by component blur "
+                f"in {ambiguous:.0%} of draws components can hardly be told apart: tables by component blur "
                 "them, though densities and co-clustering hold; try fewer components"
             )
         )
-    if run.switch_rate > MOST_SWITCHING:
+    if switch_rate > MOST_SWITCHING:
         said.append(
             LabelSwitchingWarning(
-                f"component labels switched in {run.switch_rate:.0%} of draws: memberships are averaged after "
+                f"component labels switched in {switch_rate:.0%} of draws: memberships are averaged after "
                 "relabelling, but groups may not be distinct; try fewer components"
             )
         )

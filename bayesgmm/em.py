@@ -185,15 +185,19 @@ def missing_information(log_posterior: Float[np.ndarray, " iteration"]) -> dict[
 
     Near the optimum the distance shrinks by that fraction at each iteration (Dempster, Laird & Rubin 1977), so gains
     of the log posterior shrink by its square; it is also how alike successive draws of a Gibbs sampler are. Empty
-    where gains are lost in rounding before they tell.
+    where gains are lost in rounding before they tell, or still grow at the end.
     """
-    gains = np.diff(log_posterior)
-    telling = gains > 100 * np.finfo(float).eps * np.abs(log_posterior[1:])
+    gains, lost = np.diff(log_posterior), 100 * np.finfo(float).eps * np.abs(log_posterior[1:])
+    telling = gains > lost
     pairs = np.flatnonzero(telling[1:] & telling[:-1])
     if pairs.size == 0:
         return {}
-    rates = gains[pairs[-3:] + 1] / gains[pairs[-3:]]
-    return {"missing_information": float(np.sqrt(min(np.median(rates), 1.0)))}
+    rate = np.median(gains[pairs[-3:] + 1] / gains[pairs[-3:]])
+    last = pairs[-1] + 1
+    if last + 1 < len(gains):
+        # The climb ended in one step, however its gains grew before: that step was the smaller, the less is hidden.
+        rate = min(rate, lost[last + 1] / gains[last])
+    return {"missing_information": float(np.sqrt(rate))} if rate < 1 else {}
 
 
 def merged(

@@ -45,5 +45,12 @@ class EmptyComponentWarning(BayesGMMWarning):
     """In many draws some component has no row: fewer components may do."""
 
 
+class DoubtfulGroupsWarning(BayesGMMWarning):
+    """The groups rest on too few rows, lie on each other, or follow how a column was written."""
+
+
 #: Warnings by name, as results keep them.
-WARNINGS = {kind.__name__: kind for kind in (ConvergenceWarning, EmptyComponentWarning, LabelSwitchingWarning)}
+WARNINGS = {
+    kind.__name__: kind
+    for kind in (ConvergenceWarning, DoubtfulGroupsWarning, EmptyComponentWarning, LabelSwitchingWarning)
+}

@@ -96,7 +96,10 @@ def fit(
     LabelSwitchingWarning
         If labels switched often, or components can hardly be told apart.
     EmptyComponentWarning
-        If a component has no row in many draws.
+        If a component has no row in many draws, or at EM's estimate.
+    DoubtfulGroupsWarning
+        If a component rests on few rows, or lies on another; if there are more parameters than rows; if a column of
+        two values, of coarse steps or of row numbers decides who belongs where.
 
     Examples
     --------

@@ -15,6 +15,7 @@ import numpy as np
 from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.arguments import one_of, whole_number
+from bayesgmm.ascents import with_ascents
 from bayesgmm.checkpoint import Checkpoint, checked_path
 from bayesgmm.data import Observations, Rows
 from bayesgmm.em import EM
@@ -136,7 +137,7 @@ class Gibbs:
                     raise
         kept = kept.cut(drawn)
         log_posterior = kept.log_likelihood + prior.log_density(kept.parameters)
-        stats = {"occupied": kept.occupied}
+        stats, optima = {"occupied": kept.occupied}, with_ascents(optima, kept.parameters, log_posterior, data, prior)
         facts = _known(point) | interrupted(drawn * self.chains, self.draws * self.chains)
         return Draws(
             kept.parameters, log_posterior, kept.log_likelihood, optima, stats, labels=kept.labels, facts=facts

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
+from bayesgmm.ascents import with_ascents
 from bayesgmm.checkpoint import Checkpoint, Evaluations, checked_path
 from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
@@ -141,6 +142,7 @@ class NUTS:
         allocated = _allocated(parameters, data, prior, rng)
         log_posterior = allocated.log_likelihood + prior.log_density(parameters)
         stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
+        optima = with_ascents(optima, parameters, log_posterior, data, _prior_for_em(prior))
         optima = _scored(optima, data, prior)
         return Draws(parameters, log_posterior, allocated.log_likelihood, optima, stats, facts=facts)
 

@@ -103,7 +103,7 @@ class MixtureParameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Distinct local maxima found by EM, and where starts stood whose climb was cut short; best first.
+    """Distinct local maxima that EM climbed to, and where starts stood whose climb was cut short; best first.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Optima:
     log_posterior : array (optimum,)
         In nats; the log-likelihood where the prior is flat.
     basin_share : array (optimum,)
-        Share of the starts that ended there; 0 where only splits and merges of what they found led there.
+        Share of the starts that ended there; 0 where only splits and merges of what they found, or draws, led there.
     spurious : bool array (optimum,)
         Whether, under the flat prior, a component rests on so few rows that its likelihood
         says nothing; such optima come last.
@@ -121,6 +121,10 @@ class Optima:
     converged : bool array (optimum,), optional
         Whether each is an optimum: of one that is not the climb was cut short, by ``max_iter`` or because it was far
         below the best. All are where not given.
+    by_draws : bool array (optimum,), optional
+        Whether only a climb from draws led there. None are where not given.
+    pivot : int
+        The one that most draws are nearest to: they carry its labels.
     """
 
     parameters: MixtureParameters
@@ -129,6 +133,8 @@ class Optima:
     spurious: Bool[np.ndarray, " optimum"]
     dropped: int = 0
     converged: Bool[np.ndarray, " optimum"] | None = None
+    by_draws: Bool[np.ndarray, " optimum"] | None = None
+    pivot: int = 0
 
     @property
     def is_reached(self) -> Bool[np.ndarray, " optimum"]:
@@ -136,10 +142,20 @@ class Optima:
         return np.ones(len(self.log_posterior), bool) if self.converged is None else self.converged
 
     @property
+    def is_by_draws(self) -> Bool[np.ndarray, " optimum"]:
+        """Whether only draws led to each."""
+        return np.zeros(len(self.log_posterior), bool) if self.by_draws is None else self.by_draws
+
+    @property
     def reached(self) -> MixtureParameters:
-        """Those that were; the best of all where none was."""
+        """Those that were climbed to; the best of all where none was."""
+        return self.parameters[self.where_reached]
+
+    @property
+    def where_reached(self) -> np.ndarray:
+        """Indices of `reached`."""
         at = np.flatnonzero(self.is_reached)
-        return self.parameters[at if len(at) else np.arange(1)]
+        return at if len(at) else np.arange(1)
 
 
 #: What draws can be.
@@ -159,7 +175,7 @@ class Draws:
     log_likelihood : array (chain, draw)
         In nats.
     optima : Optima
-        What EM found before, or as, the answer; draws are relabelled to the first.
+        What EM found before, or as, the answer; draws are relabelled to one of them.
     sample_stats : mapping of str to array (chain, draw)
         What the sampler says about each draw.
     trace : mapping of str to array (iteration, ...)

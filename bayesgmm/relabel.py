@@ -19,6 +19,8 @@ RelabelMethod = Literal["em", "stephens", "ecr", "ecr-iterated"]
 METHODS: tuple[RelabelMethod, ...] = ("em", "stephens", "ecr", "ecr-iterated")
 #: Rows on which labels are compared; more do not change an assignment of k labels.
 ALIGNMENT_ROWS = 1000
+#: Draws of each chain that are compared with the optima to say where it stays.
+DRAWS_OF_CHAIN = 50
 #: Responsibilities held at a time: 16 MB.
 BATCH_VALUES = 2_000_000
 #: An iterated method has converged when the total cost falls by no more than this, relative to its size.
@@ -250,13 +252,22 @@ def nearest_optimum(
     v = compared.rows.sample_weight
     targets = responsibilities(optima, compared.rows, kind)
     sizes = np.sqrt((targets**2 * v).sum(axis=(1, 2)))
-    nearest = np.empty(len(flat.weights), dtype=np.intp)
+    weighted, nearest = (targets * v).reshape(-1, len(v)).T, np.empty(len(flat.weights), dtype=np.intp)
     for at, r in compared.batches(hard=False):
-        agreement = np.einsum("gkn,oln->gokl", r, targets * v)
+        agreement = np.swapaxes((r.reshape(-1, r.shape[-1]) @ weighted).reshape(*r.shape[:2], *targets.shape[:2]), 1, 2)
         order = assigned(agreement.reshape(-1, *agreement.shape[2:])).reshape(*agreement.shape[:3])
         likeness = np.take_along_axis(agreement, order[..., None], axis=-1).sum(axis=(-2, -1)) / sizes
         nearest[at] = likeness.argmax(axis=1)
     return nearest.reshape(draws.grid)
+
+
+def visited(
+    draws: MixtureParameters, optima: MixtureParameters, data: Rows, kind: CovarianceType
+) -> Int[np.ndarray, "chain draw"]:
+    """Return the optimum nearest to evenly spaced draws of each chain."""
+    number = draws.grid[1]
+    spaced = np.unique(np.linspace(0, number - 1, min(number, DRAWS_OF_CHAIN)).astype(int))
+    return nearest_optimum(draws[:, spaced], optima, data, kind)
 
 
 def switch_rate(order: Int[np.ndarray, "chain draw k"]) -> float:

@@ -23,10 +23,12 @@ from bayesgmm.diagnostics import (
     doubts,
     effective_share,
     invariants,
+    label_doubts,
     stuck_chains,
     table,
 )
-from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, ModelError
+from bayesgmm.doubts import doubts_of_groups
+from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, LabelSwitchingWarning, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters
@@ -61,8 +63,8 @@ class MixtureResult:
     ----------
     tree : xarray.DataTree
         ArviZ's schema: ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data``, for samplers
-        ``log_likelihood``; and ``optima``, ``trace``, ``prior_hyperparameters``. Draws carry the labels of the
-        first optimum; `relabelled` gives them back as they were sampled.
+        ``log_likelihood``; and ``optima``, ``trace``, ``prior_hyperparameters``. Draws carry the labels of one
+        optimum, the `pivot`; `relabelled` gives them others, or back as they were sampled.
     engine : object
         Settings that made it.
     model : MixtureModel
@@ -96,27 +98,37 @@ class MixtureResult:
         prior = model.prior_for(data) if prior is None else prior
         tree = tree_of(settled(draws, data, model, prior), data, model, prior, engine, seed=seed, seconds=seconds)
         result = cls(tree, engine, model)
-        tree.attrs["warnings"] = json.dumps([[type(w).__name__, str(w)] for w in result._found_wanting()])
+        result._say(result._found_wanting())
         small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES and isinstance(data, Observations)
         return result.with_log_likelihood() if small and not result.is_point else result
 
+    def _say(self, warnings: list[BayesGMMWarning]) -> None:
+        """Write into the tree, which is new, what keeps the result from being trusted."""
+        self.tree.attrs["warnings"] = json.dumps([[type(w).__name__, str(w)] for w in warnings])
+
     def _found_wanting(self) -> list[BayesGMMWarning]:
         """Return what keeps the fit from being trusted."""
+        said = doubts(self.facts) + doubts_of_groups(self.tree, self.model)
         if self.kind != "posterior":
-            return doubts(self.facts) + doubts_of_search(self.tree, self.model.is_flat)
+            return said + doubts_of_search(self.tree, self.model.is_flat)
         stats = dataset(self.tree, "sample_stats")
         k = self.model.n_components
-        by_design = getattr(self.engine, "permutation", "none") == "random"
         run = Run(
             stats["lp"].values,
             chain_optima(self.tree),
             self.divergences,
             float((stats["occupied"] < k).mean()) if "occupied" in stats else 0.0,
-            float((stats["label_margin"] < CLEAR_MARGIN).mean()) if "label_margin" in stats else 0.0,
-            0.0 if by_design else self.switch_rate,
-            self.facts.get("missing_information", 0.0),
+            *self._unclear_labels(),
+            self.facts.get("missing_information"),
         )
-        return doubts(self.facts) + complaints(self.diagnostics(), run)
+        return said + complaints(self.diagnostics(), run)
+
+    def _unclear_labels(self) -> tuple[float, float]:
+        """Return the share of draws whose labels are hardly clear, and of those where they switched unasked."""
+        stats = dataset(self.tree, "sample_stats")
+        by_design = getattr(self.engine, "permutation", "none") == "random"
+        unclear = float((stats["label_margin"] < CLEAR_MARGIN).mean()) if "label_margin" in stats else 0.0
+        return unclear, 0.0 if by_design else self.switch_rate
 
     @property
     def warnings(self) -> list[BayesGMMWarning]:
@@ -165,8 +177,19 @@ class MixtureResult:
 
     @property
     def optimum(self) -> MixtureParameters:
-        """The best optimum that EM found, in data units."""
+        """The best optimum that EM climbed to, in data units."""
         return parameters_of(dataset(self.tree, "optima"))[0]
+
+    @property
+    def pivot(self) -> MixtureParameters:
+        """The optimum that most draws are nearest to, in data units: labels are aligned to it."""
+        optima = dataset(self.tree, "optima")
+        return parameters_of(optima)[int(optima.attrs.get("pivot", 0))]
+
+    @property
+    def relabelling(self) -> RelabelMethod | Literal["none"]:
+        """The method of `relabelled` whose labels all answers use; "none" where the draws carry their own."""
+        return self.tree.attrs.get("relabelling", "em")
 
     @property
     def data(self) -> Observations:
@@ -215,11 +238,11 @@ class MixtureResult:
             )
 
     def draws(self) -> MixtureParameters:
-        """Return the relabelled draws: grid (chain, draw), in data units."""
-        return parameters_of(dataset(self.relabelled().tree, "posterior"))
+        """Return the draws, labelled by `relabelling`: grid (chain, draw), in data units."""
+        return parameters_of(dataset(self.tree, "posterior"))
 
     def draws_as_seen(self) -> MixtureParameters:
-        """Return the relabelled draws: grid (chain, draw), in the coordinates of the fit."""
+        """Return the same draws in the coordinates of the fit."""
         data = self.data
         return self.draws().moved(data.origin, data.unit)
 
@@ -326,7 +349,7 @@ class MixtureResult:
         rows = self.as_seen(data)
         if len(rows) != self.n_rows:
             raise DataError(f"`data` has to be the {self.n_rows:,} rows that were fitted, got {len(rows):,}")
-        share = effective_share(dataset(self.relabelled().tree, "posterior"))
+        share = effective_share(dataset(self.tree, "posterior"))
         return predictive.loo(self.draws_as_seen(), rows, self.model.covariance_type, share)
 
     def predictive_check(self, data: Any = None, *, draws: int = 200, seed: Any = 0) -> pd.DataFrame:
@@ -428,7 +451,9 @@ class MixtureResult:
 
     @property
     def switch_rate(self) -> float:
-        """Share of draws whose labels, as sampled, differ from those of the draw before."""
+        """Share of draws whose labels, as sampled, differ from those of the draw before; NaN if none were compared."""
+        if self.has_free_labels and self.relabelling == "none":
+            return np.nan
         stats = dataset(self.tree, "sample_stats")
         return switch_rate(stats["label_order"].values) if "label_order" in stats else 0.0
 
@@ -482,34 +507,39 @@ class MixtureResult:
     def relabelled(
         self, method: RelabelMethod | Literal["none"] = "em", *, rows: int = ALIGNMENT_ROWS, seed: int = 0
     ) -> MixtureResult:
-        """Return the result with components permuted, draw by draw, all chains jointly.
+        """Return the result with components permuted, draw by draw, all chains jointly; its answers use those labels.
+
+        The draws are relabelled by "em" when they are fitted, and never again unless asked.
 
         Parameters
         ----------
         method : {"em", "stephens", "ecr", "ecr-iterated", "none"}
-            "em" agrees best with the best optimum of EM; "stephens" with the mean of the relabelled responsibilities;
-            "ecr" and "ecr-iterated" compare allocations of rows with those of the draw of highest posterior density,
-            or with the most frequent ones (see `relabel.relabelling`); "none" gives the draws as they were sampled.
+            "em" agrees best with the optimum of EM that most draws are nearest to; "stephens" with the mean of the
+            relabelled responsibilities; "ecr" and "ecr-iterated" compare allocations of rows with those of
+            the draw of highest posterior density, or with the most frequent ones (see `relabel.relabelling`); "none"
+            gives the draws as they were sampled.
             Where the prior differs between components their labels mean what it says, and all methods leave them.
         rows, seed : int
             Labels are compared on so many rows, drawn by this seed.
         """
         one_of(method, "method", (*METHODS, "none"))
         rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
-        if not self._has_free_labels():
+        if not self.has_free_labels:
             return self
         if method == "none":
             stats = dataset(self.tree, "sample_stats")
             order = np.argsort(stats["label_order"].values, axis=-1)
         else:
             order = self._relabelling(method, rows, seed).order
-        if (order == np.arange(order.shape[-1])).all():
-            return self
         draws = parameters_of(dataset(self.tree, "posterior"))
-        return replace(self, tree=with_parameters(self.tree, draws.permuted(order), order))
+        result = replace(self, tree=with_parameters(self.tree, draws.permuted(order), order, method))
+        others = [w for w in self.warnings if not isinstance(w, LabelSwitchingWarning)]
+        result._say(others + label_doubts(*result._unclear_labels()))
+        return result
 
-    def _has_free_labels(self) -> bool:
-        """Whether there are draws whose labels could be others."""
+    @property
+    def has_free_labels(self) -> bool:
+        """Whether there are draws whose labels could be others: the prior does not tell components apart."""
         one = self.model.n_components == 1 or self.is_point
         return not one and is_exchangeable(prior_of(self.tree)) and "label_order" in dataset(self.tree, "sample_stats")
 
@@ -517,7 +547,7 @@ class MixtureResult:
         data, stats = self.data, dataset(self.tree, "sample_stats")
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         best = draws.reshaped((-1,))[int(stats["lp"].values.argmax())]
-        reference = self.optimum.moved(data.origin, data.unit)
+        reference = self.pivot.moved(data.origin, data.unit)
         pivots = MixtureParameters(*(np.stack(pair) for pair in zip(reference.arrays, best.arrays, strict=True)))
         return relabelling(method, draws, pivots, data, self.model.covariance_type, rows, seed)
 
@@ -534,7 +564,7 @@ class MixtureResult:
         import pandas as pd
 
         rows, seed = whole_number(rows, "rows", 2), whole_number(seed, "seed", 0)
-        if not self._has_free_labels():
+        if not self.has_free_labels:
             return pd.DataFrame(index=pd.Index([], name="method"))
         sampled = dataset(self.tree, "sample_stats")["label_order"].values
         found = {method: self._relabelling(method, rows, seed) for method in METHODS}
@@ -551,18 +581,20 @@ class MixtureResult:
         return pd.DataFrame.from_dict(table, orient="index").rename_axis("method")
 
     def modes(self) -> pd.DataFrame:
-        """Return the mode atlas: every distinct optimum that EM found, best first.
+        """Return the mode atlas: every distinct optimum that EM climbed to, best first.
 
         Returns
         -------
         DataFrame
             ``log_posterior`` (nats; the log-likelihood under the flat prior) and how far it is ``below_best``;
-            ``basin_share`` of EM's starts (0 where only splits and merges of what they found led there); whether it is
-            ``spurious``; whether EM ``converged`` there: else the start was cut short, by ``max_iter`` or far below the
-            best, and this is no optimum; ``mass``, Laplace's estimate of the posterior share of the mode that it leads
-            to (chains start in proportion; NaN under the flat prior, of a start cut short, and beyond the first eight);
-            for draws, ``draws``, the share of them nearest to it, and ``chains``, those that stay
-            there; then its weights and means, in data units.
+            whether it was ``found_by`` EM's starts, by moves (splits and merges of what these found) or by a climb from
+            the best of the draws of a chain; ``basin_share`` of EM's starts; whether it is ``spurious``; whether EM
+            ``converged`` there: else the start was cut short, by ``max_iter`` or far below the best, and this is no
+            optimum; ``mass``, Laplace's estimate of the posterior share of the mode that it leads to (chains start in
+            proportion to that of the optima known before; NaN under the flat prior, of a start cut short, and beyond
+            the first eight); for draws, ``draws``, the share of them nearest to it, ``chains``, those that stay there,
+            and a ``note`` where draws and mass do not agree; then its weights and means, in data units. Of optima that
+            lead to one mode, the first has its mass.
 
         Examples
         --------

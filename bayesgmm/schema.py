@@ -24,7 +24,7 @@ from bayesgmm.priors import (
     SeparationPrior,
     is_exchangeable,
 )
-from bayesgmm.relabel import aligned
+from bayesgmm.relabel import aligned, visited
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,17 +59,20 @@ PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "pymc", "arviz")
 
 
 def settled(draws: Draws, data: Rows, model: MixtureModel, prior: Prior) -> Draws:
-    """Return draws in data units, carrying the labels of the best optimum; so is ``prior``, that of the fit.
+    """Return draws in data units, as is ``prior``, carrying the labels of the optimum that most are nearest to.
 
     How each was permuted is kept in ``sample_stats["label_order"]``. Where the prior tells components
     apart, labels mean what it says and stay as they were sampled.
     """
     seen = data.origin, data.unit
-    best = draws.optima.parameters[0]
+    best, pivot = draws.optima.parameters[0], 0
     order = np.broadcast_to(np.arange(best.n_components), draws.parameters.weights.shape)
     stats = dict(draws.sample_stats)
     if is_exchangeable(prior):
-        found = aligned(draws.parameters, best, data, model.covariance_type)
+        if draws.kind == "posterior" and len(draws.optima.log_posterior) > 1:
+            nearest = visited(draws.parameters, draws.optima.reached, data, model.covariance_type)
+            pivot = int(draws.optima.where_reached[np.bincount(nearest.ravel()).argmax()])
+        found = aligned(draws.parameters, draws.optima.parameters[pivot], data, model.covariance_type)
         order = found.order
         if best.n_components > 1 and draws.kind != "point estimate":
             stats["label_margin"] = found.margin
@@ -83,6 +86,7 @@ def settled(draws: Draws, data: Rows, model: MixtureModel, prior: Prior) -> Draw
         draws.optima,
         parameters=draws.optima.parameters.moved_back(*seen),
         log_posterior=draws.optima.log_posterior + shift,
+        pivot=pivot,
     )
     return Draws(
         draws.parameters.permuted(order).moved_back(*seen),
@@ -172,6 +176,7 @@ def tree_of(
             "seconds": seconds,
             "converged": int(draws.converged),
             "kind": draws.kind,
+            "relabelling": "em" if "label_margin" in draws.sample_stats else "none",
             "facts": json.dumps(dict(draws.facts)),
             "inference_library": "bayesgmm",
         }
@@ -251,9 +256,10 @@ def _optima(optima: Optima, names: xr.Coordinates) -> xr.Dataset:
         "basin_share": ("optimum", optima.basin_share),
         "spurious": ("optimum", optima.spurious),
         "converged": ("optimum", optima.is_reached),
+        "by_draws": ("optimum", optima.is_by_draws),
     }
     coords = names | xr.Coordinates({"optimum": np.arange(len(optima.log_posterior))})
-    attrs = {"dropped_starts": optima.dropped}
+    attrs = {"dropped_starts": optima.dropped, "pivot": optima.pivot}
     return xr.Dataset(values | _parameters(optima.parameters, ("optimum",)), coords, attrs)
 
 
@@ -294,6 +300,16 @@ def parameters_of(group: xr.Dataset) -> MixtureParameters:
     return MixtureParameters(*(group[name].values for name in PARAMETER_DIMS))
 
 
+def reached(optima: xr.Dataset) -> np.ndarray:
+    """Return which optima are ones, and no starts that were cut short; files of old versions do not say."""
+    return np.asarray(optima.get("converged", optima["spurious"] | True).values, dtype=bool)
+
+
+def by_draws(optima: xr.Dataset) -> np.ndarray:
+    """Return which optima only draws led to; files of old versions have none."""
+    return np.asarray(optima.get("by_draws", optima["spurious"] & False).values, dtype=bool)
+
+
 def observations_of(tree: xr.DataTree) -> Observations:
     """Return the rows of the fit, as the fit saw them."""
     table, constant = dataset(tree, "observed_data")["observations"], dataset(tree, "constant_data")
@@ -327,9 +343,12 @@ def model_of(tree: xr.DataTree) -> MixtureModel:
     return MixtureModel(named["n_components"], named["covariance_type"], prior)
 
 
-def with_parameters(tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray) -> xr.DataTree:
-    """Return a copy of a tree with draws that were permuted by ``order``, which is composed with the record."""
+def with_parameters(
+    tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray, method: str = "em"
+) -> xr.DataTree:
+    """Return a copy of a tree with draws that a method permuted by ``order``, which is composed with the record."""
     changed = tree.copy()
+    changed.attrs = tree.attrs | {"relabelling": method}
     for name, array in zip(PARAMETER_DIMS, parameters.arrays, strict=True):
         changed["posterior"][name] = dataset(tree, "posterior")[name].copy(data=array)
     before = dataset(tree, "sample_stats").get("label_order")

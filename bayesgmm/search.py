@@ -26,7 +26,7 @@ SHORT_RUN, SHORTEST_RUN, SHORT_WORK = 10, 2, 30_000_000
 #: k-means is run once more for each start and so many components: many groups are seldom all found at once.
 COMPONENTS_PER_RUN = 3
 #: Of few rows, partitions around rows drawn far apart are tried too, as they are: at most so many for each start.
-MOST_ROUGH, ROUGH_WORK = 10, 120_000
+MOST_ROUGH, ROUGH_WORK = 10, 50_000_000
 #: Candidates whose log densities of about so many rows differ by less on average are alike.
 ROWS_COMPARED, ALIKE = 200, 0.05
 #: Partitions in two that are tried of a component, for so many iterations, on rows that belong to it at least so much.
@@ -122,12 +122,13 @@ def grouped(climbs: Climbs, starts: np.ndarray, hits: Float[np.ndarray, " start"
             for other in found
             if abs(height[start] - height[other]) <= SAME_OBJECTIVE + RISES * (rise[start] + rise[other])
         )
-        first = next((other for other in as_high if _alike(parameters[start], parameters[other])), start)
+        first = next((other for other in as_high if alike(parameters[start], parameters[other])), start)
         found[first] = found.get(first, 0.0) + float(hits[start])
     return found
 
 
-def _alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+def alike(one: MixtureParameters, other: MixtureParameters) -> bool:
+    """Return whether two mixtures differ by no more than rounding and labels."""
     a, b = _rows(one), _rows(other)
     apart = np.abs(a[:, None] - b[None]).max(axis=-1)
     return bool(apart[linear_sum_assignment(apart)].max() < SAME_PARAMETERS)

@@ -16,6 +16,7 @@ import numpy as np
 from bayesgmm.arguments import is_covariance
 from bayesgmm.errors import WARNINGS, LoadError
 from bayesgmm.parameters import DRAW_KINDS
+from bayesgmm.relabel import METHODS
 from bayesgmm.schema import PARAMETER_DIMS, SCHEMA_VERSION, dataset, parameters_of, prior_of
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def _check_attributes(attrs: Any) -> None:
     facts, said = json.loads(attrs["facts"]), json.loads(attrs["warnings"])
     known = all(isinstance(fact, float) for fact in facts.values())
     known = known and all(name in WARNINGS and isinstance(sentence, str) for name, sentence in said)
+    known = known and attrs.get("relabelling", "em") in (*METHODS, "none")
     if attrs["kind"] not in DRAW_KINDS or not known:
         raise LoadError("does not say what its draws are, or what is doubtful about them: it is damaged")
 
@@ -228,7 +230,9 @@ def _check_values(tree: xr.DataTree) -> None:
         shares = np.abs(parameters.weights.sum(axis=-1) - 1).max() < 1e-6 and (parameters.weights >= 0).all()
         if not shares or not is_covariance(parameters.covariances):
             raise LoadError(f"has a group {group!r} whose draws are no mixtures: it is damaged")
-    constant = dataset(tree, "constant_data")
+    optima, constant = dataset(tree, "optima"), dataset(tree, "constant_data")
+    if optima.attrs.get("pivot", 0) not in range(optima.sizes["optimum"]):
+        raise LoadError("has draws that carry the labels of no optimum: it is damaged")
     weight = constant["sample_weight"].values
     if (constant["unit"] <= 0).any() or (weight < 0).any() or weight.sum() <= 1:
         raise LoadError("has units or row weights that are not positive: it is damaged")

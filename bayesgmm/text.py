@@ -6,6 +6,10 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesgmm.errors import BayesGMMWarning, DoubtfulGroupsWarning
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,6 +17,13 @@ if TYPE_CHECKING:
 
 #: Columns that a terminal has.
 WIDTH = 80
+#: Whose labels draws carry, where they are not those that every fit gives them.
+LABELS = {
+    "stephens": "; labels by Stephens' method",
+    "ecr": "; labels by ECR",
+    "ecr-iterated": "; labels by iterated ECR",
+    "none": "; labels as sampled",
+}
 #: Rows of a table that are printed; the data frame has them all.
 MOST_ROWS = 20
 
@@ -62,9 +73,10 @@ def headline(result: MixtureResult) -> str:
     how = f"{sizes['chain']} chains of {sizes['draw']} draws"
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
+    labels = LABELS.get(result.relabelling, "") if result.has_free_labels else ""
     return (
         f"{model.words}; {result.n_rows:,} rows of "
-        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s"
+        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s{labels}"
     )
 
 
@@ -73,14 +85,25 @@ def verdict(result: MixtureResult) -> str:
     if result.kind != "posterior":
         settled = bool(result.tree.attrs["converged"])
         said = "EM converged." if settled else "EM did NOT converge."
-        return " ".join([said, *(f"{doubt}." for doubt in result.warnings)])
+        return " ".join([said, *(_sentence(doubt) for doubt in result.warnings)])
     said = result.warnings
-    if said:
-        return "Do NOT trust these draws yet: " + "; ".join(str(warning) for warning in said) + "."
-    found = result.diagnostics()
+    of_groups = [doubt for doubt in said if isinstance(doubt, DoubtfulGroupsWarning)]
+    of_draws = [str(doubt) for doubt in said if not isinstance(doubt, DoubtfulGroupsWarning)]
+    first = f"Do NOT trust these draws yet: {'; '.join(of_draws)}." if of_draws else _praise(result)
+    return " ".join([first, *(_sentence(doubt) for doubt in of_groups)])
+
+
+def _sentence(doubt: BayesGMMWarning) -> str:
+    return f"{str(doubt)[0].upper()}{str(doubt)[1:]}."
+
+
+def _praise(result: MixtureResult) -> str:
+    """Return a sentence on draws of which there is no doubt."""
+    found, rate = result.diagnostics(), result.switch_rate
+    switching = "" if np.isnan(rate) else f"; label switch rate {rate:.2g}"
     return (
         f"Diagnostics are good: R-hat at most {found['r_hat'].max():.3f}, at least {found['ess_bulk'].min():.0f} "
-        f"effective draws, no divergences; label switch rate {result.switch_rate:.2g}."
+        f"effective draws, no divergences{switching}."
     )
 
 

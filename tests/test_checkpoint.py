@@ -49,7 +49,11 @@ print(hashlib.sha256(b"".join(bits)).hexdigest(), flush=True)
 
 
 def run(engine, path, pause, kill_after=None):
-    """Run a fit in a process of its own; kill it after so many seconds; return what it printed."""
+    """Run a fit in a process of its own; return what it printed.
+
+    It is killed so many seconds after it begins or, where there is no checkpoint yet, after the first is written: on a
+    busy machine that is late.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, engine, os.fspath(path), str(pause)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(bg.__file__).parent.parent,
@@ -57,6 +61,8 @@ def run(engine, path, pause, kill_after=None):
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "begin", process.communicate()[1]
     if kill_after is not None:
+        while not path.exists() and process.poll() is None:
+            time.sleep(0.01)
         time.sleep(kill_after)
         process.send_signal(signal.SIGKILL)
     out, errors = process.communicate(timeout=300)

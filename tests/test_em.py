@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mixtures import bound_problem
-from sklearn.exceptions import ConvergenceWarning as SklearnWarning
-from sklearn.mixture import GaussianMixture
 
 import bayesgmm as bg
 from bayesgmm import climbs as module
@@ -21,6 +19,11 @@ from bayesgmm.priors import ConjugatePrior
 
 #: Optima nearly as high as the best, or one that few starts led to, are said to be there: tests of which say more.
 nearly_as_high = pytest.mark.filterwarnings("ignore:.*(nearly as high|was found by):bayesgmm.ConvergenceWarning")
+#: Groups are built here that no one would trust, and `test_honest_failure` says so of them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.EmptyComponentWarning"),
+]
 
 
 def log_likelihood(result):
@@ -80,6 +83,9 @@ def written_out(fitted, kind, d):
 @pytest.mark.parametrize("problem", range(15))
 def test_steps_follow_scikit_learn_from_the_same_start(problem, kind):
     """60 problems in all: after 1, 2, 5 and 20 steps every parameter agrees to 1e-9."""
+    from sklearn.exceptions import ConvergenceWarning as SklearnWarning
+    from sklearn.mixture import GaussianMixture
+
     rng = np.random.default_rng(problem)
     n, d, k = int(rng.integers(60, 300)), int(rng.integers(1, 5)), int(rng.integers(2, 5))
     x = rng.normal(size=(n, d)) + 2 * rng.normal(size=(k, d))[rng.integers(k, size=n)]
@@ -88,7 +94,7 @@ def test_steps_follow_scikit_learn_from_the_same_start(problem, kind):
     start = bg.MixtureParameters(rng.dirichlet(np.full(k, 5.0)), x[rng.choice(n, k, replace=False)], spread)
     model = bg.MixtureModel(k, kind, "flat")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (bg.ConvergenceWarning, SklearnWarning))
+        warnings.simplefilter("ignore", (bg.errors.BayesGMMWarning, SklearnWarning))
         ours = bg.fit(x, model, engine=bg.EM(max_iter=20, tol=0, trace="parameters"), start=start).tree["trace"]
         for steps in (1, 2, 5, 20):
             theirs = GaussianMixture(
@@ -401,7 +407,7 @@ def test_a_concentration_below_one_empties_components_and_stays_finite(faithful,
 def test_nuts_takes_a_concentration_below_one(faithful):
     model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(faithful, 3, concentration=0.5))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (bg.ConvergenceWarning, bg.EmptyComponentWarning, bg.LabelSwitchingWarning))
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         result = bg.fit(faithful, model, engine=bg.NUTS(draws=200, tune=200), seed=1, progress=False)
     assert np.isfinite(result.tree["sample_stats"]["lp"]).all()
 

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import replace
 from functools import cache
 
-import arviz as az
 import numpy as np
 import pytest
 import truth
@@ -60,6 +59,8 @@ def sampled(x, k, family, engine, **given):
 
 
 def sampled_under(x, model, engine, **given):
+    import arviz as az
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         result = bg.fit(x, model, engine=ENGINES[engine], seed=20261122, progress=False, **given)

@@ -76,7 +76,7 @@ def outcome(data, k, kind, prior, init="k-means++", sample_weight=None, seed=1):
     model, engine = bg.MixtureModel(k, kind, prior), bg.EM(n_init=3, init=init, max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         try:
             result = bg.fit(data, model, engine=engine, sample_weight=sample_weight, seed=seed)
         except (bg.DataError, bg.ModelError, bg.DegenerateComponentError) as error:

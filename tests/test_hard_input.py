@@ -13,6 +13,11 @@ import xarray as xr
 
 import bayesgmm as bg
 
+#: Groups are built here that no one would trust, and `test_honest_failure` says so of them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.errors.EmptyComponentWarning"),
+]
 #: Whole numbers from 0 to 255 in two groups, so that every type below holds them exactly.
 WHOLE = (bg.datasets.load_faithful().to_numpy() * [40, 1]).round()
 FEATURES = ["eruptions", "waiting"]

@@ -269,6 +269,29 @@ def test_a_point_without_its_trace_is_refused(edited):
         bg.load(edited("em", delete("trace")))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pivot", [-1, 99, 0.5, "a", [0, 0]])
+def test_draws_that_carry_the_labels_of_no_optimum_are_refused(pivot, kind, edited):
+    with pytest.raises(bg.LoadError):
+        bg.load(edited(kind, lambda file: file["optima"].attrs.__setitem__("pivot", pivot)))
+
+
+@pytest.mark.parametrize("method", ["os.system", 3, ["em", "em"]])
+def test_labels_by_an_unknown_method_are_refused(method, edited):
+    with pytest.raises(bg.LoadError):
+        bg.load(edited("nuts", attribute("relabelling", method)))
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
+def test_a_file_of_an_earlier_version_has_the_labels_of_the_best_optimum(edited):
+    def earlier(file):
+        del file.attrs["relabelling"], file["optima"].attrs["pivot"]
+
+    loaded = bg.load(edited("nuts", earlier))
+    assert loaded.relabelling == "em"
+    assert np.array_equal(loaded.pivot.means, loaded.optimum.means)
+
+
 def test_labels_that_are_no_permutation_are_refused(edited):
     with pytest.raises(bg.LoadError):
         bg.load(edited("nuts", put("sample_stats/label_order", 1)))

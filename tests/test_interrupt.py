@@ -119,7 +119,7 @@ def test_a_chain_that_a_checkpoint_keeps_is_whole(tmp_path, monkeypatch, faithfu
     with pytest.raises(KeyboardInterrupt):
         bg.fit(faithful, 2, engine=engine, seed=1, progress=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         result = bg.fit(faithful, 2, engine=engine, seed=1, progress=False)
     assert len(calls) == 3
     assert result.weights.sizes["chain"] == 2

@@ -23,7 +23,7 @@ QUICK = {"draws": 250, "tune": 150, "chains": 4}
 def quietly(data, model, engine, seed=1, **more):
     """Fit with few draws, which say that they are few."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         return bg.fit(data, model, engine=engine, seed=seed, progress=False, **more)
 
 
@@ -259,7 +259,7 @@ def test_a_stuck_chain_is_named_and_warned_of(monkeypatch):
     )
     draw, seeds = Starts.draw_near, []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(x, 3, concentration=50.0))
         minor = bg.fit(x, model, engine="em", start=minor).parameters
 

@@ -6,7 +6,6 @@ Two fits are compared in Monte Carlo standard errors of the difference: see `tru
 import logging
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,6 +139,8 @@ def numbers(parameters):
 
 def statistics(group, quantities):
     """Summarise draws (chain, draw); what hardly varies has no error."""
+    import arviz as az
+
     values = np.stack(list(quantities.values()), axis=-1)
     varies = STATISTICS["sd"][1](values) > (NEGLIGIBLE if group in ("share", "membership") else 0.0)
     names, found = list(quantities), []

@@ -1,6 +1,5 @@
 """Rows left out, and replicated data, held against ArviZ, SciPy and data that do not fit."""
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +31,8 @@ def small(monkeypatch):
 
 
 def test_loo_is_that_of_arviz(fitted):
+    import arviz as az
+
     ours, theirs = fitted.loo(), az.loo(fitted.relabelled().tree, pointwise=True)
     for name in ("elpd", "se", "p"):
         assert np.isclose(ours[name], theirs[name], rtol=1e-12, atol=0), name
@@ -42,6 +43,8 @@ def test_loo_is_that_of_arviz(fitted):
 
 
 def test_loo_of_weighted_rows_is_that_of_arviz(rng):
+    import arviz as az
+
     x = rng.normal(size=(60, 1)) + np.where(np.arange(60) < 30, -3, 3)[:, None]
     result = sampled(x, sample_weight=rng.integers(1, 4, 60))
     assert np.isclose(result.loo().elpd, az.loo(result.relabelled().tree).elpd, rtol=1e-12)
@@ -75,6 +78,8 @@ def test_loo_refuses_what_it_cannot_answer(fitted, faithful):
 
 
 def test_comparison_of_arviz_takes_what_loo_returns(faithful, fitted):
+    import arviz as az
+
     found = az.compare({"two": fitted.loo(), "one": sampled(faithful, 1).loo()})
     assert found.index[0] == "two"
 

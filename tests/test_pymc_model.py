@@ -2,7 +2,6 @@
 
 import warnings
 
-import arviz as az
 import numpy as np
 import pymc as pm
 import pytensor
@@ -209,6 +208,8 @@ def test_user_can_add_to_the_model_and_sample_it(sampled):
 
 @pytest.mark.compiled
 def test_log_likelihood_of_pymc_is_the_marginal_density_of_rows(sampled, faithful):
+    import arviz as az
+
     _, tree = sampled
     draw = bg.MixtureParameters(*(tree.posterior[n].values[0, 5] for n in ("weights", "means", "covariances")))
     expected = estep.log_densities(draw, bg.Observations.of(faithful))

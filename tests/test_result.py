@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
@@ -25,6 +24,8 @@ def test_both_paths_have_one_shape(em_result, nuts_result):
 
 
 def test_arviz_reads_the_tree(nuts_result):
+    import arviz as az
+
     summary = az.summary(nuts_result.tree, var_names=["weights", "means"], round_to="none")
     assert (summary["r_hat"].astype(float) < 1.02).all()
     assert np.isclose(az.loo(nuts_result.tree).elpd, -1141.4, atol=1.5)
@@ -55,6 +56,8 @@ def test_stored_log_posterior_is_that_of_the_stored_draws(nuts_result, faithful)
 
 
 def test_pointwise_log_likelihood_is_left_out_where_large_and_given_on_request(faithful, monkeypatch):
+    import arviz as az
+
     monkeypatch.setattr(result_module, "POINTWISE_VALUES", 10)
     result = bg.fit(faithful, 2, engine=bg.NUTS(), seed=1, progress=False)
     assert "log_likelihood" not in result.tree.children
@@ -63,6 +66,8 @@ def test_pointwise_log_likelihood_is_left_out_where_large_and_given_on_request(f
 
 @pytest.mark.parametrize("prior", ["default", "flat", "conjugate", "semiconjugate"])
 def test_saved_and_loaded_results_are_the_same(faithful, tmp_path, prior):
+    import arviz as az
+
     chosen = {
         "default": None,
         "flat": "flat",

@@ -64,6 +64,11 @@ def test_every_iteration_is_that_of_scikit_learn(iris, kind, init):
         assert np.isclose(getattr(ours, criterion)(iris), getattr(theirs, criterion)(iris), rtol=1e-10)
 
 
+def test_what_ours_is_held_against_is_scikit_learns():
+    """To collect `sklearn_door` would put ours in its place, and whatever is compared would be equal."""
+    assert mixture.GaussianMixture.__module__.startswith("sklearn.")
+
+
 @pytest.mark.parametrize("estimator", [GaussianMixture(), BayesianGaussianMixture(**SMALL)])
 def test_scikit_learns_checks_of_estimators_pass(estimator):
     expected = OTHER_DRAWS if isinstance(estimator, BayesianGaussianMixture) else {}
@@ -176,7 +181,7 @@ def test_priors_are_those_of_scikit_learns_names(faithful):
         degrees_of_freedom_prior=6.0, covariance_prior=[[1.0, 0.0], [0.0, 100.0]], random_state=0, **SMALL,
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bg.ConvergenceWarning)
+        warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
         prior = fitted.fit(faithful).result_.model.prior
     given = (prior.concentration, prior.loc, prior.shrinkage, prior.dof, prior.scale)
     asked = (3.0, [3.0, 70.0], 0.5, 6.0, [[1.0, 0.0], [0.0, 100.0]])

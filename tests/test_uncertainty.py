@@ -87,6 +87,8 @@ def test_laplace_covers_both_modes_of_mirrored_rows(rng):
     assert np.abs(centre).mean() > 0.3
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning")
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.EmptyComponentWarning")
 def test_a_posterior_too_far_from_normal_is_said_so():
     x = np.random.default_rng(1).normal(size=12)
     with pytest.warns(bg.ConvergenceWarning, match=r"k-hat is .* use engine='nuts' or 'gibbs'"):

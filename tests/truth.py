@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-import arviz as az
 import numpy as np
 from scipy import stats
 from scipy.integrate import cumulative_trapezoid, trapezoid
@@ -33,6 +32,8 @@ class Claim:
 
     @classmethod
     def of(cls, name, values, truth):
+        import arviz as az
+
         return cls(name, float(values.mean()), float(truth), float(az.mcse(values, method="mean")))
 
     @property

@@ -16,6 +16,7 @@ from bayesgmm.compare import compare
 from bayesgmm.errors import ModelError
 from bayesgmm.model import MixtureModel
 from bayesgmm.plots.membership import sampled_rows
+from bayesgmm.reports.methods import paragraph, sources
 from bayesgmm.storage import write_text
 from bayesgmm.tables import memberships_frame
 from bayesgmm.text import headline, shown_summary, verdict
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
 
 #: Rows of the table of memberships, and features and parameters in tables and sentences.
 MOST_TABLED, MOST_FEATURES, MOST_PARAMETERS = 1000, 12, 200
-SOURCES = {
-    "em": "Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data via the EM "
-    "algorithm. Journal of the Royal Statistical Society B 39, 1-38.",
-    "prior": "Richardson, S. and Green, P. J. (1997). On Bayesian analysis of mixtures with an unknown number of "
-    "components. Journal of the Royal Statistical Society B 59, 731-792.",
-    "Gibbs": "Diebolt, J. and Robert, C. P. (1994). Estimation of finite mixture distributions through Bayesian "
-    "sampling. Journal of the Royal Statistical Society B 56, 363-375.",
-    "NUTS": "Hoffman, M. D. and Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning Research 15, "
-    "1593-1623.",
-    "r_hat": "Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Bürkner, P.-C. (2021). Rank-normalization, "
-    "folding, and localization: an improved R-hat. Bayesian Analysis 16, 667-718.",
-    "labels": "Stephens, M. (2000). Dealing with label switching in mixture models. Journal of the Royal Statistical "
-    "Society B 62, 795-809.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +102,7 @@ def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str
     rows, _ = sampled_rows(result, None, MOST_TABLED)
     columns, cells, words = _membership_table(result, rows)
     diagnostics = result.diagnostics()
+    methods = paragraph(result, diagnostics)
     contents = ["data", "groups", "memberships", "figures", "diagnostics", "methods", "reproduce"]
     if point is not None:
         contents.insert(5, "comparison")
@@ -136,8 +124,8 @@ def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str
         advice=[f"{warning}." for warning in result.warnings],
         diagnostic_table=_table(diagnostics),
         comparison=None if point is None else _comparison(point, result),
-        methods=_methods(result, diagnostics),
-        sources=_sources(result),
+        methods=methods,
+        sources=sources(methods),
         code=_code(result),
         versions=_versions(result),
         plotly_source=get_plotlyjs(),
@@ -276,44 +264,6 @@ def _comparison(point: MixtureResult, result: MixtureResult) -> dict[str, Any]:
         f"membership: {found.memberships['difference'].abs().max():.3f}."
     )
     return {"words": words, "table": _table(found.parameters.head(MOST_PARAMETERS))}
-
-
-def _methods(result: MixtureResult, diagnostics: pd.DataFrame) -> str:
-    """Return a paragraph that can go into a paper."""
-    model, engine = result.model, type(result.engine).__name__
-    prior = "by maximum likelihood" if model.is_flat else (
-        "under a weakly informative hierarchical prior scaled by the data (Richardson and Green, 1997)"
-        if model.prior is None
-        else f"under a {type(model.prior).__name__}"
-    )  # fmt: skip
-    shape = {"full": "unrestricted", "tied": "common", "diag": "diagonal", "spherical": "spherical"}[
-        model.covariance_type
-    ]
-    first = (
-        f"We fitted a Gaussian mixture of {model.n_components} components with {shape} covariances to "
-        f"{result.n_rows:,} observations of {result.data.n_features} variables {prior}, "
-        "by EM (Dempster et al., 1977) from several starts."
-    )
-    if result.kind != "posterior":
-        return first
-    sizes = result.weights.sizes
-    cited = {"Gibbs": "Diebolt and Robert, 1994", "NUTS": "Hoffman and Gelman, 2014"}[engine]
-    sampler = {"Gibbs": "Gibbs sampling", "NUTS": "the No-U-Turn sampler"}[engine]
-    return (
-        f"{first} The posterior was sampled by {sampler} ({cited}), {sizes['chain']} chains of {sizes['draw']:,} draws "
-        f"started at the modes that EM found. R-hat of label-invariant quantities was at most "
-        f"{diagnostics['r_hat'].max():.3f}, bulk effective sample size at least "
-        f"{diagnostics['ess_bulk'].min():,.0f} (Vehtari et al., 2021). Component labels were aligned draw by draw "
-        "(Stephens, 2000). Memberships are responsibilities averaged over draws, with equal-tailed 90 % credible "
-        "intervals."
-    )
-
-
-def _sources(result: MixtureResult) -> list[str]:
-    keys = ["em"] + ([] if result.model.is_flat or result.model.prior is not None else ["prior"])
-    if result.kind == "posterior":
-        keys += [type(result.engine).__name__, "r_hat", "labels"]
-    return [SOURCES[key] for key in keys]
 
 
 def _code(result: MixtureResult) -> str:
