@@ -25,8 +25,9 @@ STAYING = 0.9
 DISAGREEMENT = 0.25
 #: Optima so many nats below the best, and no more, are its rivals.
 RIVAL = 3.0
-#: Of so many starts or more it is said if no more than this share of them, or one, led to the best optimum.
-MANY_STARTS, FEW = 5, 0.1
+#: Of so many starts or more it is said if no more than this share of them, or one, led to the best optimum: of sound
+#: groups more than half do.
+MANY_STARTS, FEW = 5, 0.2
 
 
 def atlas(tree: xr.DataTree, is_flat: bool) -> pd.DataFrame:

@@ -12,17 +12,17 @@ from bayesgmm import covariance as cov
 from bayesgmm.data import Observations, Rows
 from bayesgmm.errors import ModelError
 from bayesgmm.kernels.partitions import group_means, group_moments, partition_each
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior, Prior
-from bayesgmm.priors.compiled import mode_given
+from bayesgmm.parameters import CovarianceType, MixtureParameters
+from bayesgmm.priors import Prior
 from bayesgmm.priors.densities import factorised
-from bayesgmm.suffstats import SufficientStatistics
 from bayesgmm.threads import mapped, worth
 
 #: Rows that are tried for each centre: that is kept which leaves the others nearest to a centre.
 TRIALS = 2
 #: How often centres move at most: what is left to come of them, EM does.
 MOST_MOVES = 50
+#: Share of each column's variance that covariances of starts have at least, beside that within groups.
+RIDGE = 1e-13
 #: Partitions that are made in one compiled call.
 AT_ONCE = 4
 
@@ -95,27 +95,32 @@ def candidates(
     """
     table = Table.of(sample)
     labels, _ = table.partitions(len(prior.concentration), how, number, rng, moves=0)
-    return implied(table, labels, smoothing_prior(table.covariance, prior))
+    return implied(table, labels, len(prior.concentration), prior.covariance_type)
 
 
-def smoothing_prior(covariance: Float[np.ndarray, "d d"], prior: Prior) -> ConjugatePrior:
-    """Return the data-scaled prior in which groups are summed up, so that no start is singular."""
-    k, d = len(prior.concentration), len(covariance)
-    return ConjugatePrior(1.0, 0.0, 0.01, d + 2.0, covariance / k ** (2 / d)).bound(k, d, prior.covariance_type)
+def implied(table: Table, labels: Int[np.ndarray, "number n"], k: int, kind: CovarianceType) -> MixtureParameters:
+    """Return the parameters that groups of rows imply, covariances being drawn towards that within all groups.
 
-
-def implied(table: Table, labels: Int[np.ndarray, "number n"], prior: ConjugatePrior) -> MixtureParameters:
-    """Return the parameters that groups of rows imply: the mode given their labels."""
-    number, (k, d), kind = len(labels), prior.loc.shape, prior.covariance_type
+    As if it were seen in d + 2 rows more: no start is singular, and a row far off, in a group of its own, does not
+    widen the others.
+    """
+    number, d = len(labels), len(table.columns)
     counts, about = np.zeros((number, k)), np.zeros((number, k, d))
     group_means(table.columns, table.weight, labels, counts, about)
     counts, first, second = np.zeros_like(counts), np.zeros_like(about), np.zeros(cov.factors_shape(kind, about.shape))
     group_moments(table.columns, table.weight, labels, about, counts, first, second)
     full = second[..., None] * np.eye(d) if second.ndim == 3 else second + np.swapaxes(np.tril(second, -1), -1, -2)
-    mode = mode_given(prior, SufficientStatistics(about, counts, first, full))
+    within = full.sum(axis=1, keepdims=True) / counts.sum(axis=1)[:, None, None, None] + RIDGE * np.diag(
+        np.diag(table.covariance)
+    )
+    covariances = ((d + 2) * within + full) / (d + 2 + counts)[..., None, None]
+    if kind == "tied":
+        covariances = np.repeat(within, k, axis=1)
+    if kind == "spherical":
+        covariances = cov.pooled(covariances, kind) / d
     # One row more each, for an empty group would never be filled again.
     weights = (counts + 1) / (counts + 1).sum(axis=-1, keepdims=True)
-    return MixtureParameters(weights, mode.means, mode.covariances)
+    return MixtureParameters(weights, about, covariances)
 
 
 def from_labels(labels: np.ndarray, data: Rows, prior: Prior) -> MixtureParameters:
@@ -134,4 +139,4 @@ def from_labels(labels: np.ndarray, data: Rows, prior: Prior) -> MixtureParamete
     if labels.min() < 0 or labels.max() >= k:
         raise ModelError(f"`start` has to hold labels from 0 to {k - 1}, got {labels.min()} to {labels.max()}")
     table = Table.of(data)
-    return implied(table, labels[None].astype(np.int32), smoothing_prior(table.covariance, prior))[0]
+    return implied(table, labels[None].astype(np.int32), k, prior.covariance_type)[0]

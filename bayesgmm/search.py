@@ -15,7 +15,7 @@ from bayesgmm import covariance as cov
 from bayesgmm import estep
 from bayesgmm.climbs import RISES, Climbs, Stopping, climb, spurious
 from bayesgmm.data import Observations, Rows
-from bayesgmm.initialize import MOST_MOVES, How, Table, implied, smoothing_prior
+from bayesgmm.initialize import MOST_MOVES, How, Table, implied
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import ConjugatePrior, Prior
 from bayesgmm.priors.densities import factorised
@@ -52,7 +52,7 @@ def screened(
     table = Table.of(few)
     labels = np.concatenate([*_partitions(table, prior, how, n_init, rng)])
     different, which = _distinct(labels)
-    first = implied(table, different, smoothing_prior(table.covariance, prior))
+    first = implied(table, different, len(prior.concentration), prior.covariance_type)
     run = SHORT_RUN * SHORT_WORK // _work(table, len(prior.concentration))
     short = climb(first, few, prior, Stopping(max(SHORTEST_RUN, min(SHORT_RUN, run)), 0.0))
     value = np.where(short.collapsed, -np.inf, short.log_posterior)
@@ -231,7 +231,7 @@ class Shares:
         view = table if cov.is_diagonal(kind) or d == 1 else table.sphered()
         labels, _ = view.partitions(2, how, number, rng, moves=MOST_MOVES if how == "k-means++" else 0)
         smooth = ConjugatePrior(1.0, 0.0, 0.01, d + 2.0, 0.1 * table.covariance).bound(2, d, kind)
-        climbs = climb(implied(table, _distinct(labels)[0], smooth), own, smooth, Stopping(SPLIT_RUN, 1e-6))
+        climbs = climb(implied(table, _distinct(labels)[0], 2, kind), own, smooth, Stopping(SPLIT_RUN, 1e-6))
         found = climbs.parameters[~climbs.collapsed]
         return found, climbs.log_posterior[~climbs.collapsed] - smooth.log_density(found) - before
 

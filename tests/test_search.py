@@ -1,6 +1,7 @@
 """The search for optima: partitions, moves, starts that are left, and what is said of optima that are not clear."""
 
 import tracemalloc
+import warnings
 
 import numba
 import numpy as np
@@ -12,14 +13,14 @@ from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
 from bayesgmm import climbs as module
+from bayesgmm import covariance as cov
 from bayesgmm import threads
 from bayesgmm.climbs import LEFT, Stopping, climb
-from bayesgmm.initialize import Table, candidates, from_labels, implied, smoothing_prior
+from bayesgmm.initialize import Table, candidates, from_labels, implied
 from bayesgmm.kernels.partitions import draw_apart, settle
 from bayesgmm.parameters import Optima
 from bayesgmm.search import improved, moves, screened
 from bayesgmm.seeding import Drawn
-from bayesgmm.suffstats import SufficientStatistics
 
 
 def lp(result):
@@ -64,22 +65,24 @@ def test_the_second_centre_is_drawn_in_proportion_to_weight_and_squared_distance
     assert drawn[0] == 0
 
 
-def test_what_groups_imply_is_the_mode_given_their_sums(rng, kind):
+def test_what_groups_imply_are_their_means_and_covariances_drawn_to_that_within_all(rng, kind):
     """A second way: sums over each group by NumPy, an empty one among them."""
-    data, prior = bound_problem(rng, "conjugate", kind, k=3, d=3, n=200)
+    data, _ = bound_problem(rng, "conjugate", kind, k=3, d=3, n=200)
     labels = np.where(np.arange(200) % 3 > 0, 2, 0).astype(np.int32)
     table = Table.of(data)
-    smooth = smoothing_prior(table.covariance, prior)
-    found = implied(table, labels[None], smooth)[0]
+    found = implied(table, labels[None], 3, kind)[0]
     member = (labels == np.arange(3)[:, None]) * data.sample_weight
     counts = member.sum(axis=1)
     x = table.columns.T
     about = (member @ x) / np.maximum(counts, 1)[:, None]
     second = np.array([(m[:, None] * (x - a)).T @ (x - a) for m, a in zip(member, about, strict=True)])
-    second = second * np.eye(3) if kind in ("diag", "spherical") else second
-    mode = smooth.updated(SufficientStatistics(about, counts, 0 * about, second)).mode()
-    assert np.allclose(found.means, mode.means, rtol=1e-10)
-    assert np.allclose(found.covariances, mode.covariances, rtol=1e-10, atol=1e-13)
+    within = second.sum(axis=0) / counts.sum()
+    expected = np.array([(s + 5 * within) / (n + 5) for s, n in zip(second, counts, strict=True)])
+    expected = (
+        np.stack(3 * [within]) if kind == "tied" else cov.pooled(expected, kind) / (3 if kind == "spherical" else 1)
+    )
+    assert np.allclose(found.means, about, rtol=1e-10)
+    assert np.allclose(found.covariances, expected, rtol=1e-10, atol=1e-11)
     assert np.allclose(found.weights, (counts + 1) / (counts + 1).sum())
 
 
@@ -189,8 +192,8 @@ def test_starts_far_below_are_left_alike_by_themselves_and_together(rng, chunk_r
 
 
 def test_a_start_that_is_cut_short_is_marked_and_never_called_an_optimum(galaxies, tmp_path):
-    with pytest.warns(bg.ConvergenceWarning, match="max_iter=3"):
-        result = bg.fit(galaxies, 4, engine=bg.EM(max_iter=3), seed=0)
+    with pytest.warns(bg.ConvergenceWarning, match="max_iter=2"):
+        result = bg.fit(galaxies, 4, engine=bg.EM(max_iter=2), seed=0)
     atlas = result.modes()
     assert not atlas["converged"].any()
     assert atlas["mass"].isna().all()
@@ -287,3 +290,19 @@ def test_replicates_of_a_bootstrap_are_not_left_behind_for_the_weights_of_others
     assert not bg.EM().stopping.leaves
     result = bg.fit(faithful, 2, engine=bg.EM(uncertainty="bootstrap", draws=100), seed=0)
     assert result.facts.get("unfinished_replicates", 0.0) == 0
+
+
+@pytest.mark.parametrize(("n", "d"), [(100, 2), (300, 4), (50, 3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row_far_off_leaves_the_groups_of_the_others_as_they_are(n, d, seed):
+    """A million deviations off: with a component to spare it has one, without it takes one, and the result says so."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=n)
+    x = rng.normal(size=(n, d)) + 6 * labels[:, None] / np.sqrt(d)
+    table = np.vstack([x, np.full((1, d), 1e6)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.BayesGMMWarning)
+        spare, none = (bg.fit(table, k, engine="em", seed=seed) for k in (3, 2))
+    assert adjusted_rand_score(labels, spare.predict()[:-1]) >= 0.95
+    for result in (spare, none):
+        assert any("has about 1 row" in str(warning) for warning in result.warnings)
