@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from bayesgmm import covariance as cov
 from bayesgmm.data import Observations
 from bayesgmm.errors import BayesGMMWarning, ConvergenceWarning, DoubtfulGroupsWarning, EmptyComponentWarning
-from bayesgmm.estep import responsibilities
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import MixtureParameters
-from bayesgmm.schema import by_draws, dataset, observations_of, parameters_of
+from bayesgmm.priors import Prior
+from bayesgmm.schema import by_draws, dataset, observations_of, parameters_of, prior_of
+from bayesgmm.search import Shares
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +28,9 @@ PURE = 0.99
 NARROW = 0.5
 #: A group lies on others where a row of it belongs to it less likely than this; of two equal ones, 1 in 2.
 OWN = 0.6
+#: Two groups may be one where they gain less than this over one in their place, in nats a parameter: chance alone gives
+#: one half, on average (Wilks 1938).
+CHANCE = 0.4
 #: Columns of fewer rows are not called numbers of rows; nor those whose steps are larger than this on average.
 FEWEST_NUMBERED, LONGEST_STEP = 12, 5.0
 #: What differs by less, relative to the range of a column, is the same value.
@@ -47,8 +53,8 @@ class Groups:
         Those that count, or a sample of them that stands for all.
     head : array (n, d)
         The first rows, in their order, if that is known.
-    memberships : array (k, n)
-        Of each row at the point.
+    shares_at : Shares
+        What the groups have in those rows at the point.
     sizes : array (k,)
         Rows in each group, by memberships and row weights; of a sample by the weights of the groups.
     model : MixtureModel
@@ -59,28 +65,38 @@ class Groups:
 
     rows: Observations
     head: Float[np.ndarray, "m d"]
-    memberships: Float[np.ndarray, "k n"]
+    shares_at: Shares
     sizes: Float[np.ndarray, " k"]
     model: MixtureModel
     is_sample: bool
 
     @classmethod
     def at(
-        cls, point: MixtureParameters, data: Observations, model: MixtureModel, kept: Literal["all", "sample"] = "all"
+        cls,
+        point: MixtureParameters,
+        data: Observations,
+        model: MixtureModel,
+        prior: Prior,
+        kept: Literal["all", "sample"] = "all",
     ) -> Groups:
-        """Share out the rows under one value of the parameters, in the coordinates in which ``data`` is seen."""
+        """Share out the rows under one value of the parameters; all is in the coordinates in which ``data`` is seen."""
         rows, is_all = data.counted(), kept == "all"
         head = rows.values[: MOST_ROWS if is_all else 0]
         if len(rows) > MOST_ROWS:
             rows, is_all = rows.standing_for_all(MOST_ROWS, np.random.default_rng(0)), False
-        r = responsibilities(point, rows, model.covariance_type)
-        sizes = r @ rows.sample_weight if is_all else point.weights * rows.total_weight
-        return cls(rows, head, r, sizes, model, not is_all)
+        shares = Shares.of(point, rows, prior)
+        sizes = shares.responsibilities @ rows.sample_weight if is_all else point.weights * rows.total_weight
+        return cls(rows, head, shares, sizes, model, not is_all)
 
     @property
     def n_components(self) -> int:
         """Number of groups."""
         return len(self.sizes)
+
+    @property
+    def memberships(self) -> Float[np.ndarray, "k n"]:
+        """Of each row at the point."""
+        return self.shares_at.responsibilities
 
     @property
     def shares(self) -> Float[np.ndarray, "k n"]:
@@ -108,7 +124,8 @@ def _groups_of(tree: xr.DataTree, model: MixtureModel) -> Groups:
     point = parameters_of(optima)[int(optima.attrs.get("pivot", 0))]
     point = parameters_of(dataset(tree, "posterior"))[0, 0] if is_point else point
     # What is kept of a source has lost its order.
-    return Groups.at(point.moved(data.origin, data.unit), data, model, "sample" if "source" in tree.attrs else "all")
+    at, kept = (data.origin, data.unit), "sample" if "source" in tree.attrs else "all"
+    return Groups.at(point.moved(*at), data, model, prior_of(tree).in_units(*at), kept)
 
 
 def _missed(tree: xr.DataTree) -> Iterator[str]:
@@ -189,6 +206,24 @@ def _one_group(groups: Groups) -> Iterator[str]:
             f"groups {min(least, other)} and {max(least, other)} lie on each other: a row of group {least} belongs "
             f"there with probability {own[least]:.2f}, to group {other} with {each[least, other]:.2f}; they may be one "
             f"group, so {_fewer(groups)}"
+        )
+        return
+    yield from _gain_little(groups)
+
+
+def _gain_little(groups: Groups) -> Iterator[str]:
+    """Name the pair of groups that gains least over one group of both their moments, if chance alone gives as much."""
+    kind, d = groups.model.covariance_type, groups.rows.n_features
+    if kind == "tied":  # One group of both would have another covariance than the others.
+        return
+    free = 1 + d + cov.free_parameters(kind, 1, d)
+    losses = {pair: groups.shares_at.merged(pair)[1] for pair in combinations(range(groups.n_components), 2)}
+    (i, j), gain = min(losses.items(), key=lambda item: item[1])
+    if gain < CHANCE * free:
+        nats = f"{gain:.2g} nats" if gain > 0 else "nothing"
+        yield (
+            f"groups {i} and {j} gain {nats} over one group in their place, by {free} parameters more: chance alone "
+            f"gives as much, so that they may be one group; {_fewer(groups)}"
         )
 
 

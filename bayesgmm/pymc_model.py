@@ -259,6 +259,9 @@ def build_pymc_model(data: Any, model: Any, *, start: MixtureParameters | None =
 
     Notes
     -----
+    Under the default prior the scale of the covariances is a variable, ``scale``, and the potential ``floor`` holds how
+    the floor depends on it. PyMC warns of potentials when it draws predictive rows: those of a posterior are right.
+
     Sample from a start with ``compile_kwargs={"jitter_rvs": set()}`` (nutpie) or ``init="adapt_diag"``
     (PyMC's sampler): by default both add a jitter that throws chains out of the mode. To fit many tables, compile
     once: ``nutpie.compile_pymc_model(model).with_data(x=..., sample_weight=...)`` takes any number of rows. (The NUTS

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bayesgmm.data import Observations, Rows, StoredObservations
+from bayesgmm.data.observations import collected
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import (
@@ -315,7 +316,7 @@ def observations_of(tree: xr.DataTree) -> Observations:
     table, constant = dataset(tree, "observed_data")["observations"], dataset(tree, "constant_data")
     return Observations(
         np.ascontiguousarray(table.values),
-        constant["sample_weight"].values,
+        collected(constant["sample_weight"].values),
         tuple(str(name) for name in table["feature"].values),
         table["observation"].values,
         constant["origin"].values,

@@ -2,11 +2,11 @@
 
 import bayesgmm as bg
 
-galaxies = bg.datasets.load_galaxies()
-point = bg.fit(galaxies, 3, engine="em", seed=1)
-posterior = bg.fit(galaxies, 3, engine=bg.Gibbs(draws=4000), seed=1, progress=False)
+customers = bg.datasets.load_customers()
+point = bg.fit(customers, 2, engine="em", seed=1)
+posterior = bg.fit(customers, 2, engine=bg.Gibbs(draws=2000), seed=1, progress=False)
 
 compared = bg.compare(point, posterior)
 print(compared)
 print(compared.memberships.head())
-bg.report(posterior, "galaxies.html", point=point)
+bg.report(posterior, "customers.html", point=point)

@@ -182,12 +182,12 @@ def test_complete_information_is_the_curvature_where_groups_do_not_overlap(prior
     assert eigenvalues.max() < 1.1
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.BayesGMMWarning")
 def test_axes_make_up_for_what_labels_hide(monkeypatch, faithful, in_blocks):
     """Of three components for two groups, blocks alone are wrong tenfold; few axes mend it."""
-    data = bg.Observations.of(faithful).standardised()
-    prior = bg.MixtureModel(3).prior_for(bg.Observations.of(faithful)).in_units(data.origin, data.unit)
-    posterior = CompactPosterior.of(data, prior)
-    optimum = bg.fit(faithful, 3, engine="em", seed=1).parameters
+    data, given = bg.Observations.of(faithful).standardised(), bg.ConjugatePrior.from_data(faithful, 3)
+    posterior = CompactPosterior.of(data, given.in_units(data.origin, data.unit))
+    optimum = bg.fit(faithful, bg.MixtureModel(3, prior=given), engine="em", seed=1).parameters
     start = posterior.coordinates.pack(optimum.moved(data.origin, data.unit))
     mended = np.linalg.eigvalsh(curvature_of(posterior.whitened(start)))
     monkeypatch.setattr("bayesgmm.spread.NEAR_ONE", np.inf)

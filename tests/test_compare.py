@@ -43,6 +43,7 @@ def test_it_prints_in_eighty_columns_and_as_html(comparison):
     assert comparison._repr_html_().count("<table") == 4
 
 
+@pytest.mark.filterwarnings("ignore:.*nearly as high:bayesgmm.ConvergenceWarning")
 def test_wrong_pairs_are_refused(em_result, nuts_result, galaxies):
     with pytest.raises(bg.ModelError, match="`point` has to be the result of a point estimate"):
         bg.compare(nuts_result, nuts_result)

@@ -253,6 +253,7 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
     assert np.isclose(trace["log_posterior"][-1], result.tree["sample_stats"]["lp"][0, 0])
 
 
+@nearly_as_high
 @pytest.mark.parametrize("trace", ["objective", "parameters"])
 @pytest.mark.parametrize("chunk", [64, sums.CHUNK_ROWS])
 def test_the_trace_of_a_fit_is_that_of_its_best_start(trace, chunk, monkeypatch, faithful):

@@ -13,7 +13,7 @@ EXAMPLES = [
 WRITTEN = {
     "memberships_to_csv": "memberships.csv",
     "new_customers": "customers.nc",
-    "em_and_mcmc": "galaxies.html",
+    "em_and_mcmc": "customers.html",
     "saved_and_loaded": "faithful.nc",
 }
 

@@ -174,8 +174,9 @@ def test_labels_that_are_kept_carry_the_labels_of_the_draws(faithful):
 
 def test_randomly_permuted_sweeps_visit_all_labellings_and_change_nothing_else(galaxies):
     engine = bg.Gibbs(draws=2000, permutation="random")
-    permuted = bg.fit(galaxies, 3, engine=engine, seed=1, progress=False)
-    plain = bg.fit(galaxies, 3, engine=bg.Gibbs(draws=2000), seed=1, progress=False)
+    model = bg.MixtureModel(3, prior=ConjugatePrior.from_data(galaxies, 3))
+    permuted = bg.fit(galaxies, model, engine=engine, seed=1, progress=False)
+    plain = bg.fit(galaxies, model, engine=bg.Gibbs(draws=2000), seed=1, progress=False)
     _, visits = np.unique(
         permuted.tree["sample_stats"]["label_order"].values.reshape(-1, 3), axis=0, return_counts=True
     )

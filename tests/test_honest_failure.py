@@ -57,7 +57,7 @@ def result_of(parameters, data, optima=(POINT,), share=None, **stats):
     likelihood = e_step(parameters, seen).log_likelihood
     value = e_step(stacked, seen).log_likelihood + prior.log_density(stacked)
     share = np.full(len(optima), 1 / len(optima)) if share is None else np.array(share)
-    found = Optima(stacked, value, share, np.zeros(len(optima), bool))
+    found = Optima(stacked, value, share, np.zeros(len(optima), bool), by_draws=share == 0)
     occupied = {"occupied": np.full(parameters.grid, 2.0)}
     draws = Draws(parameters, likelihood + prior.log_density(parameters), likelihood, found, occupied | stats)
     return bg.MixtureResult.of(draws, seen, model, bg.Gibbs(), seed=None, seconds=0.0)
@@ -107,7 +107,8 @@ def unfinished(rng, data):
     overlap = data.values[:, 0] * rng.uniform(0.2, 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.errors.BayesGMMWarning)
-        return bg.fit(overlap, MODEL, engine=bg.EM(max_iter=1, tol=1e-14), seed=int(rng.integers(1000)))
+        first = rng.permutation(np.arange(len(overlap)) % 2)
+        return bg.fit(overlap, MODEL, engine=bg.EM(max_iter=1, tol=1e-14), start=first, seed=1)
 
 
 FAILURES = {
@@ -264,8 +265,9 @@ DOUBTFUL = {
     rounded: r"narrower in column 'visits' than the step of 1 between its values.* more digits",
     numbered: r"column 'customer' looks like a number of the rows.* whole numbers in order of the rows.* leave it out",
     evenly_spaced: r"column 'code' looks like a number of the rows.* different and evenly spaced.* leave it out",
-    too_many_groups: r"groups \d and \d lie on each other.* try 9 groups|group.* no more than the 3|no row belongs",
-    no_group_for_a_component: r"no row belongs to group \d more than to another.* try 5 groups|lie on each other",
+    too_many_groups: r"groups \d and \d (lie on each other|gain .* over one group).* try 9 groups",
+    no_group_for_a_component: r"groups \d and \d (lie on each other|gain .* over one group).* try 5 groups"
+    r"|group.* no more than the 2 that",
 }
 
 
@@ -328,7 +330,12 @@ def tables():
 @pytest.mark.parametrize("name", tables())
 def test_sound_fits_of_known_tables_say_nothing(name, kind):
     data, k = tables()[name]
-    assert not bg.fit(data, bg.MixtureModel(k, kind), engine="em", seed=1).warnings
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        bg.fit(data, bg.MixtureModel(k, kind), engine="em", seed=1)
+    # Of diagonal covariances, that of iris has a rival half a nat below.
+    rivals = [w for w in said if "nearly as high" in str(w.message)]
+    assert len(said) == len(rivals) == ((name, kind) == ("iris, 3", "diag"))
 
 
 @pytest.mark.parametrize("seed", seeds())

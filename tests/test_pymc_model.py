@@ -160,8 +160,10 @@ def test_second_derivatives_are_refused(rng):
 
 def test_names_dims_and_coords_are_those_of_the_data(customers):
     model = bg.build_pymc_model(customers, 2)
-    assert {v.name for v in model.free_RVs} == {"weights", "precision_chi", "precision_lower", "means_offset"}
-    assert {v.name for v in model.deterministics} == {"means", "covariances"}
+    scale = {"scale_chi", "scale_lower"}
+    assert {v.name for v in model.free_RVs} == {"weights", "precision_chi", "precision_lower", "means"} | scale
+    assert {v.name for v in model.deterministics} == {"scale", "covariances"}
+    assert model.named_vars_to_dims["scale"] == ("feature", "feature_bis")
     assert model.named_vars_to_dims["covariances"] == ("component", "feature", "feature_bis")
     assert list(model.coords["feature"]) == ["basket_value", "orders_per_year"]
     assert model.coords["observation"][199] == "C200"
@@ -220,6 +222,7 @@ def test_log_likelihood_of_pymc_is_the_marginal_density_of_rows(sampled, faithfu
 
 
 @pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore:The effect of Potentials:UserWarning")
 def test_posterior_predictive_rows_look_like_the_data(sampled, faithful):
     model, tree = sampled
     with model:

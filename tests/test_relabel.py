@@ -129,7 +129,8 @@ def test_permuting_labels_at_random_changes_no_invariant_diagnostic(nuts_result,
 
 
 def test_switching_is_reported_by_every_method(galaxies):
-    result = bg.fit(galaxies, 3, engine=bg.Gibbs(permutation="random"), seed=1, progress=False)
+    model = bg.MixtureModel(3, prior=bg.ConjugatePrior.from_data(galaxies, 3))
+    result = bg.fit(galaxies, model, engine=bg.Gibbs(permutation="random"), seed=1, progress=False)
     found = result.label_switching()
     assert list(found.index) == list(METHODS)
     assert (found.filter(like="agreement").to_numpy() > 0.95).all()

@@ -35,7 +35,7 @@ def test_arviz_reads_the_tree(nuts_result):
 def test_attributes_say_what_was_run(nuts_result):
     attrs = nuts_result.tree.attrs
     assert json.loads(attrs["engine"])["draws"] == 1000
-    assert json.loads(attrs["model"])["prior"] == "ConjugatePrior"
+    assert json.loads(attrs["model"])["prior"] == "HierarchicalPrior"
     assert json.loads(attrs["versions"])["bayesgmm"] == bg.__version__
     assert attrs["seed"] == "1"
     assert float(attrs["seconds"]) > 0

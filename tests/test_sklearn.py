@@ -189,7 +189,7 @@ def test_priors_are_those_of_scikit_learns_names(faithful):
 
 
 def test_nuts_samples_too(faithful):
-    fitted = BayesianGaussianMixture(2, sampler="nuts", random_state=0, draws=500, tune=100).fit(faithful)
+    fitted = BayesianGaussianMixture(2, sampler="nuts", random_state=0, draws=1000, tune=200).fit(faithful)
     assert isinstance(fitted.result_.engine, bg.NUTS)
     assert fitted.converged_
 

@@ -80,7 +80,7 @@ def test_laplace_covers_both_modes_of_mirrored_rows(rng):
     one = bg.EM().run(data, prior, None, rng).optima
     w, m, c = one.parameters[0].arrays
     both = bg.MixtureParameters(np.stack([w, w]), np.stack([m, -m]), np.stack([c, c]))
-    optima = replace(one, parameters=both, log_posterior=np.repeat(one.log_posterior[:1], 2))
+    optima = replace(one, parameters=both, log_posterior=np.repeat(one.log_posterior[:1], 2), converged=None)
     drawn = laplace_draws(optima, data, prior, 4000, rng).parameters
     centre = drawn.means[np.arange(4000), drawn.weights.argmax(axis=1), 0]
     assert (centre < 0).mean() == pytest.approx(0.5, abs=0.05)
@@ -116,6 +116,7 @@ def test_bootstrap_counts_a_row_of_weight_three_as_three_rows(rng):
     assert weighted.std() == pytest.approx(repeated.std(), rel=5 * np.sqrt(1 / 20_000))
 
 
+@pytest.mark.filterwarnings("ignore:.*nearly as high:bayesgmm.ConvergenceWarning")
 def test_replicates_that_collapse_are_counted_and_warned_of():
     """Of three equal rows a component can shrink onto them in some replicates."""
     x = np.concatenate([np.random.default_rng(3).normal(size=14), [4.0, 4.02, 4.05]])
