@@ -361,8 +361,8 @@ def _nutpie_on_compact(sampling: Sampling, at: int) -> Any:
     tree = None
     try:
         tree = _run_nutpie(sampling, compiled)
-    except Exception:
-        # What nutpie says, where no chain has a place to start from, is no news.
+    except BaseException:
+        # What nutpie says, where no chain has a place to start from, is no news; it may be a panic, no `Exception`.
         if failure.error is None:
             raise
     if failure.error is not None:

@@ -46,7 +46,7 @@ print(pm.model_to_mermaid(model))
 # The default prior is weakly informative. Who knows more can say so: here, that groups are of similar size.
 
 # %%
-even = bg.ConjugatePrior.from_data(faithful, 2, concentration=50.0)
+even = bg.HierarchicalPrior.from_data(faithful, 2, concentration=50.0)
 informed = bg.fit(faithful, bg.MixtureModel(2, prior=even), engine="em", seed=1)
 print(
     "weights by default",

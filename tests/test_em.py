@@ -261,7 +261,8 @@ def test_the_trace_of_a_fit_is_that_of_its_best_start(trace, chunk, monkeypatch,
     monkeypatch.setattr("bayesgmm.climbs.STRETCH", 8)
     monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
     engine = bg.EM(n_init=5, trace=trace)
-    result = bg.fit(faithful, 3, engine=engine, seed=0)
+    prior = ConjugatePrior.from_data(faithful, 3)
+    result = bg.fit(faithful, bg.MixtureModel(3, prior=prior), engine=engine, seed=0)
     found = result.tree["trace"]
     objective = found["log_posterior"].values
     assert np.isfinite(objective).all()
@@ -273,7 +274,6 @@ def test_the_trace_of_a_fit_is_that_of_its_best_start(trace, chunk, monkeypatch,
         steps = bg.MixtureParameters(*(found[name].values for name in ("weights", "means", "covariances")))
         data = Observations.of(faithful)
         scores = [float(bg.e_step(steps[at], data).log_likelihood) for at in range(len(objective))]
-        prior = ConjugatePrior.from_data(faithful, 3)
         assert np.allclose(scores + prior.log_density(steps), objective, rtol=1e-10)
 
 

@@ -33,6 +33,7 @@ def own_memberships(result):
     return bg.estep.responsibilities(draws, data, result.model.covariance_type).mean(axis=(0, 1)).T
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning")
 @pytest.mark.parametrize("method", [*relabel.METHODS, "none"])
 def test_every_answer_is_of_the_labels_that_were_asked_for(touching, method, tmp_path):
     result = touching.relabelled(method)

@@ -39,7 +39,7 @@ def test_the_sampler_that_calls_no_python_draws_the_same_bits(monkeypatch, faith
     prior = bg.ConjugatePrior.from_data(faithful, 4).in_units(data.origin, data.unit)
 
     def run():
-        return bg.NUTS(**QUICK, target_accept=0.5).run(data, prior, None, np.random.default_rng(1))
+        return bg.NUTS(**QUICK, target_accept=0.3).run(data, prior, None, np.random.default_rng(1))
 
     with monkeypatch.context() as patched:
         patched.delattr(nuts, "_in_python")

@@ -232,6 +232,7 @@ def test_a_point_with_a_rival_says_what_it_weighs(galaxies):
 
 
 @pytest.mark.statistical
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning")
 def test_eight_seeds_agree_or_say_how_seldom_the_best_was_found():
     """Of 400 rows in eight groups that touch, some seeds end a few nats below others."""
     x, _ = groups(np.random.default_rng(51), 400, 2, 8, 6.0)
