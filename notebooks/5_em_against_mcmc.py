@@ -47,7 +47,7 @@ plt.show()
 # %%
 galaxies = bg.datasets.load_galaxies()
 point = bg.fit(galaxies, 3, engine="em", seed=1)
-posterior = bg.fit(galaxies, 3, engine=bg.Gibbs(draws=5000), seed=1, progress=False)
+posterior = bg.fit(galaxies, 3, engine=bg.Gibbs(draws=10_000, thin=5), seed=1, progress=False)
 print(bg.compare(point, posterior))
 
 # %%

@@ -132,7 +132,7 @@ def test_interrupted_at_every_write_it_goes_on_to_the_same_bits(name, faithful, 
             break
         except Killed:
             continue
-    assert runs > 2
+    assert runs > 1
     assert bits(found) == bits(whole)
     again = bg.fit(faithful, 2, engine=ENGINES[name](path), seed=5, progress=False)
     assert bits(again) == bits(whole)

@@ -101,6 +101,7 @@ def test_code_in_the_report_makes_the_result_again(page, results):
     assert np.array_equal(names["result"].means.values, results[1].means.values)
 
 
+@pytest.mark.filterwarnings("ignore:the best optimum was found by:bayesgmm.ConvergenceWarning")
 @pytest.mark.parametrize("prior", ["flat", "written out"])
 def test_code_in_the_report_knows_other_models(prior, tmp_path):
     data = bg.datasets.load_faithful()
