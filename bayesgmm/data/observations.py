@@ -323,8 +323,8 @@ def alike(weight: float, n: int) -> Float[np.ndarray, " n"]:
 
 def collected(weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Return row weights as `alike` if they are: a file holds each of them, and sums differ in the last digit."""
-    is_one = weight.strides == (0,) or not (weight == weight[0]).all()
-    return weight if is_one else alike(weight[0], len(weight))
+    stays = weight.strides == (0,) or not (weight == weight[0]).all()
+    return weight if stays else alike(weight[0], len(weight))
 
 
 def checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
