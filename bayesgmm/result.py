@@ -599,7 +599,7 @@ class MixtureResult:
         Examples
         --------
         >>> import bayesgmm as bg
-        >>> result = bg.fit(bg.datasets.load_galaxies(), 4, engine="em", seed=1)
+        >>> result = bg.fit(bg.datasets.load_galaxies(), 3, engine="em", seed=1)
         >>> bool(result.modes()["log_posterior"].is_monotonic_decreasing)
         True
         """
