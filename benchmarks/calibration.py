@@ -35,16 +35,25 @@ def prior_of(family: str, d: int) -> Any:
 
 
 def sbc(quick: bool) -> Table:
-    """Rank the truth among the draws of both samplers (simulation-based calibration)."""
+    """Rank the truth among the draws of both samplers (simulation-based calibration), for the priors chosen by name."""
+    return _studied("sbc", ("conjugate", "semi-conjugate"), quick)
+
+
+def sbc_default(quick: bool) -> Table:
+    """Rank the truth among the draws of both samplers, for the default prior."""
+    return _studied("sbc_default", ("hierarchical",), quick)
+
+
+def _studied(name: str, families: tuple[str, ...], quick: bool) -> Table:
     replicates, rows, console = (20 if quick else 1000), [], Console()
     for k, d, n, kind in CASES[:1] if quick else CASES:
-        for family in ("conjugate", "semi-conjugate", "hierarchical"):
+        for family in families:
             model = bg.MixtureModel(k, kind, prior_of(family, d))
             found = bg.calibrate(model, n, engines=SAMPLERS, replicates=replicates, seed=1)
-            rows += [_ranks(f"{family}, K = {k}, D = {d}, {kind}", name, found) for name in SAMPLERS]
+            rows += [_ranks(f"{family}, K = {k}, D = {d}, {kind}", engine, found) for engine in SAMPLERS]
             console.print(rows[-2:])
     title = f"Simulation-based calibration, {replicates} data sets each: quantities outside their 99 % bands"
-    return Table("sbc", title, rows)
+    return Table(name, title, rows)
 
 
 def _ranks(data: str, name: str, found: bg.Calibration) -> dict[str, Any]:
@@ -64,14 +73,14 @@ def _ranks(data: str, name: str, found: bg.Calibration) -> dict[str, Any]:
 def membership_calibration(quick: bool) -> Table:
     """Count how often memberships and their intervals are right, for every way to fit."""
     rows, console = [], Console()
-    model = bg.MixtureModel(2, prior=prior_of("conjugate", 1))
+    model = bg.MixtureModel(2, prior=prior_of("hierarchical", 1))
     for n in (30,) if quick else (30, 100, 300):
         for engines, replicates in STUDIES.items():
             found = bg.calibrate(model, n, engines=engines, replicates=10 if quick else replicates, seed=2)
             rows += [_scores(n, name, found) for name in found.memberships.index]
             console.print(found)
             console.print(found.reliability.unstack(0).to_string())
-    title = "Memberships in data sets of n rows drawn from the prior (K = 2, D = 1), 90 % intervals"
+    title = "Memberships in data sets of n rows drawn from the default prior (K = 2, D = 1), 90 % intervals"
     return Table("membership_calibration", title, rows)
 
 

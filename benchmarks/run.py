@@ -48,6 +48,7 @@ TABLES = {
     "memberships": out_of_core.memberships,
     "dask_overhead": out_of_core.dask_overhead,
     "sbc": calibration.sbc,
+    "sbc_default": calibration.sbc_default,
     "membership_calibration": calibration.membership_calibration,
     "few_draws": calibration.few_draws,
 }
