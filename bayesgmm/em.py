@@ -15,9 +15,9 @@ from bayesgmm.climbs import LEFT, Climbs, Stopping, climb, spurious
 from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
-from bayesgmm.priors import Prior, SeparationPrior
+from bayesgmm.priors import Prior, SeparationPrior, is_exchangeable
 from bayesgmm.relabel import alignment
-from bayesgmm.search import grouped, improved, rank, screened
+from bayesgmm.search import grouped, improved, in_place, rank, screened
 from bayesgmm.seeding import sample_size, seeding_rows
 from bayesgmm.uncertainty import Approximation, bootstrap_draws, laplace_draws
 
@@ -167,6 +167,7 @@ class EM:
         size = sample_size(k, data.n_features)
         few = data.standing_for_all(size, rng) if self.init == "random" else seeding_rows(data, k, rng)
         first, hits = screened(few, prior, self.init, self.n_init, rng)
+        first = in_place(first, prior)
         is_whole = len(data) < SAMPLED_FROM * len(few)
         sample = data.subsample(len(data), rng) if is_whole else few
         own = rule if is_whole else replace(rule, trace="objective")
@@ -228,16 +229,21 @@ def polished(
 def distinct(
     climbs: Climbs, ranked: np.ndarray, hits: Float[np.ndarray, " start"], data: Rows, prior: Any, *, sort: bool
 ) -> Optima:
-    """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each."""
+    """Return the different optima, best first, with the share of the starts, each worth ``hits``, that led to each.
+
+    Where the prior is the same for all components their order is free: the best optimum's is by means, if ``sort``,
+    and the others are aligned to it.
+    """
+    free = is_exchangeable(prior)
     groups = grouped(climbs, ranked, hits)
     chosen = list(groups)
     parameters = climbs.parameters[np.array(chosen)]
     best = parameters[0]
-    if sort:
+    if sort and free:
         best = best.permuted(np.lexsort(best.means.T[::-1]))
     if len(chosen) == 1:
         parameters = best.reshaped((1,))
-    elif best.n_components > 1:
+    elif best.n_components > 1 and free:
         parameters = parameters.permuted(alignment(parameters, best, data, prior.covariance_type))
     share = np.array(list(groups.values())) / hits.sum()
     doubtful = spurious(climbs, data, prior)[chosen]

@@ -17,7 +17,7 @@ from bayesgmm.climbs import RISES, Climbs, Stopping, climb, spurious
 from bayesgmm.data import Observations, Rows
 from bayesgmm.initialize import MOST_MOVES, How, Table, implied
 from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior, Prior
+from bayesgmm.priors import ConjugatePrior, Prior, is_exchangeable
 from bayesgmm.priors.densities import factorised
 
 #: Each start is the best of two partitions, in plain and in sphered columns, after a short run of so many iterations
@@ -265,11 +265,39 @@ def moves(
     mergers = {pair: shares.merged(pair) for pair in pairs}
     found = [*_splits(shares, mergers, rng), *_sharings(shares, mergers, rng)]
     chosen = sorted(found, key=lambda move: -move[0])[:MOVES]
-    return _stacked([start for _, start in chosen])
+    found = [start for _, start in chosen] + ([] if is_exchangeable(prior) else _exchanges(at))
+    return _stacked(found) if found else None
 
 
-def _stacked(values: list[MixtureParameters]) -> MixtureParameters | None:
-    return MixtureParameters(*map(np.stack, zip(*(v.arrays for v in values), strict=True))) if values else None
+def _exchanges(at: MixtureParameters) -> list[MixtureParameters]:
+    """Return a start for every two components, in which each takes the place of the other under the prior."""
+    orders = np.tile(np.arange(at.n_components), (at.n_components, at.n_components, 1))
+    pairs = list(combinations(range(at.n_components), 2))
+    for i, j in pairs:
+        orders[i, j, [i, j]] = j, i
+    return [at.permuted(orders[pair]) for pair in pairs]
+
+
+def in_place(starts: MixtureParameters, prior: Prior) -> MixtureParameters:
+    """Return starts with components in the order that the prior likes best, as far as exchanges of two lead."""
+    return (
+        starts
+        if is_exchangeable(prior)
+        else _stacked([_in_place(starts[at], prior) for at in range(len(starts.weights))])
+    )
+
+
+def _in_place(start: MixtureParameters, prior: Prior) -> MixtureParameters:
+    while exchanges := _exchanges(start):
+        liked = prior.log_density(_stacked(exchanges))
+        if liked.max() <= prior.log_density(start):
+            break
+        start = exchanges[int(liked.argmax())]
+    return start
+
+
+def _stacked(values: list[MixtureParameters]) -> MixtureParameters:
+    return MixtureParameters(*map(np.stack, zip(*(v.arrays for v in values), strict=True)))
 
 
 Mergers = dict[tuple[int, int], tuple[MixtureParameters, float]]

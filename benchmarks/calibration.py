@@ -22,7 +22,7 @@ CASES = [
 ]
 SAMPLERS = ("gibbs", "nuts")
 #: How many data sets each way to fit gets; the bootstrap refits each of them 200 times.
-STUDIES = {("em-ml", "em", "laplace", "gibbs", "nuts"): 2000, ("bootstrap",): 400}
+STUDIES = {("em-ml", "em", "laplace", "gibbs", "nuts"): 1000, ("bootstrap",): 200}
 
 
 def prior_of(family: str, d: int) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
+from bayesgmm import doubts
 from bayesgmm.diagnostics import Run, complaints, in_words, table
 from bayesgmm.em import missing_information
 from bayesgmm.estep import e_step
@@ -348,6 +349,24 @@ def test_sound_fits_of_groups_that_are_apart_say_nothing(n, d, k, seed):
     result = bg.fit(data, k, engine="em", seed=seed)
     assert not result.warnings
     assert "EM converged." in repr(result)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(200, 4, 3), (300, 8, 2), (600, 13, 3)])
+def test_groups_that_columns_without_groups_surround_are_not_called_one(n, d, k):
+    """They are four standard deviations apart in one direction, and the others cost many parameters."""
+    rng = np.random.default_rng([n, d])
+    x = rng.normal(size=(n, d))
+    x[:, 0] += 4.5 * rng.integers(k, size=n)
+    result = bg.fit(x, k, engine="em", seed=1)
+    assert not [w for w in result.warnings if isinstance(w, bg.DoubtfulGroupsWarning)]
+
+
+def test_halves_of_one_normal_are_told_from_two_groups_by_how_far_apart_they_are():
+    """Cut at its mean, each has a mean sqrt(2 / pi) away and the variance that this leaves."""
+    away = np.sqrt(2 / np.pi)
+    halves = 2 * away / np.sqrt(1 - away**2)
+    assert halves == pytest.approx(2.65, abs=0.01)
+    assert halves + 0.5 < doubts.HALVES < 4.0
 
 
 @pytest.mark.parametrize("seed", seeds(1))

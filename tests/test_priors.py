@@ -292,3 +292,17 @@ def test_a_separation_prior_draws_what_it_has_a_density_for(rng, kind):
     drawn = [prior.sample(rng) for _ in range(200)]
     assert np.isfinite([prior.log_density(each) for each in drawn]).all()
     assert np.allclose(cov.pooled(drawn[0].covariances, "full"), drawn[0].covariances)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        bg.ConjugatePrior(1, 0, 0.2, 4, 1),
+        bg.HierarchicalPrior(2, 0, 4, dof=8, scale_dof=4, scale_rate=0.5, floor=0.1),
+        bg.SemiConjugatePrior(1, 0, 4, 4, 1),
+    ],
+)
+def test_the_density_of_a_prior_for_no_number_of_components_is_refused(prior):
+    point = bg.MixtureParameters(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    with pytest.raises(bg.ModelError, match=r"prior\.bound\(k, d, kind\)"):
+        prior.log_density(point)

@@ -2,12 +2,13 @@
 
 import tracemalloc
 import warnings
+from itertools import permutations
 
 import numba
 import numpy as np
 import pytest
 from mixtures import bound_problem
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -229,6 +230,26 @@ def test_a_point_with_a_rival_says_what_it_weighs(galaxies):
         bg.fit(mirrored(), model, engine="em", seed=3)
     with pytest.warns(bg.ConvergenceWarning, match=r"nearly as high as this one \(\S+ nats below\).*default prior"):
         bg.fit(galaxies, bg.MixtureModel(2, prior="flat"), engine="em", seed=3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_prior_tells_components_apart_each_takes_its_own_group(rng, seed):
+    """Against every order of the known groups; a plain sort of the optimum by means would have another height."""
+    labels = rng.choice(3, size=120, p=[0.6, 0.3, 0.1])
+    x = rng.normal(size=(120, 1)) + np.array([-4.0, 0.0, 4.0])[labels, None]
+    loc, concentration = np.array([[4.0], [-4.0], [0.0]]), np.array([3.0, 9.0, 5.0])
+    prior = bg.ConjugatePrior(concentration, loc, np.array([3.0, 2.0, 1.0]), 4.0, 2.0).bound(3, 1, "full")
+    model = bg.MixtureModel(3, prior=prior)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.ConvergenceWarning)  # Lower orders are no rivals, but of one start each.
+        orders = [bg.fit(x, model, engine="em", start=np.array(o)[labels]) for o in permutations(range(3))]
+    result = bg.fit(x, model, engine="em", seed=seed)
+    assert lp(result) == pytest.approx(max(map(lp, orders)), abs=1e-6)
+    assert np.allclose(result.parameters.means, loc, atol=1)
+    shares = result.parameters.weights * norm.pdf(
+        x, result.parameters.means[:, 0], np.sqrt(result.parameters.covariances[:, 0, 0])
+    )
+    assert lp(result) == pytest.approx(np.log(shares.sum(axis=1)).sum() + prior.log_density(result.parameters))
 
 
 @pytest.mark.statistical

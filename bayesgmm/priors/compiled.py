@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm import covariance as cov
+from bayesgmm.errors import ModelError
 from bayesgmm.kernels.conditionals import draw_means_and_covariances, log_priors, modes
 from bayesgmm.parameters import COVARIANCE_TYPES, MixtureParameters
 from bayesgmm.priors.densities import factorised
@@ -17,6 +18,10 @@ NONE = np.empty((1, 0, 0))
 
 def as_arrays(prior: Any) -> tuple[Any, ...]:
     """Return the hyperparameters as compiled updates and draws read them: see `kernels.conditionals`."""
+    if np.ndim(prior.loc) != 2:
+        raise ModelError(
+            "a prior of scalars stands for no number of components and features yet: use prior.bound(k, d, kind)"
+        )
     is_conjugate = hasattr(prior, "shrinkage")
     shrinkage, spread = (prior.shrinkage, NONE) if is_conjugate else (np.empty(0), prior.loc_covariance)
     has_scale = not hasattr(prior, "scale_dof")
