@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from bayesgmm import covariance as cov
 from bayesgmm.data import Observations, Rows
 from bayesgmm.errors import ModelError
-from bayesgmm.kernels.partitions import group_means, group_moments, partition_each
+from bayesgmm.kernels.partitions import group_means, group_moments, partition_each, pursue
 from bayesgmm.parameters import CovarianceType, MixtureParameters
 from bayesgmm.priors import Prior
 from bayesgmm.priors.densities import factorised
@@ -21,6 +21,8 @@ from bayesgmm.threads import mapped, worth
 TRIALS = 2
 #: How often centres move at most: what is left to come of them, EM does.
 MOST_MOVES = 50
+#: How often a direction is turned to where rows are farther from normal.
+TURNS = 20
 #: Share of each column's variance that covariances of starts have at least, beside that within groups.
 RIDGE = 1e-13
 #: Partitions that are made in one compiled call.
@@ -64,6 +66,18 @@ class Table:
         for i, column in enumerate(self.columns):
             columns[: i + 1] += factor[i, : i + 1, None] * column
         return Table(columns, self.weight, np.eye(len(columns)))
+
+    def along(self, power: int, dimensions: int, rng: np.random.Generator) -> Table:
+        """Return sphered rows along few directions in which they are far from normal, of which there may be many.
+
+        Groups that differ in one direction of many have no more than a part of the variance there: k-means does not
+        see them, but their skewness (``power`` 2) or kurtosis (3) is extreme there (Peña & Prieto 2001,
+        doi:10.1198/016214501753382345).
+        """
+        directions = rng.standard_normal((dimensions, len(self.columns)))
+        pursue(self.columns, self.weight, power, TURNS, directions)
+        columns = np.einsum("md,dn->mn", directions, self.columns)
+        return Table(columns, self.weight, np.eye(dimensions))
 
     def partitions(
         self, k: int, how: How, number: int, rng: np.random.Generator, *, moves: int = MOST_MOVES

@@ -25,6 +25,9 @@ from bayesgmm.priors.densities import factorised
 SHORT_RUN, SHORTEST_RUN, SHORT_WORK = 10, 2, 30_000_000
 #: k-means is run once more for each start and so many components: many groups are seldom all found at once.
 COMPONENTS_PER_RUN = 3
+#: Of more columns, partitions along directions in which rows are far from normal are tried too: the best of so many,
+#: of fewer where a pass over the values takes long.
+FEW_COLUMNS, MOST_PURSUED, PURSUED_VALUES = 2, 6, 300_000
 #: Of few rows, partitions around rows drawn far apart are tried too, as they are: at most so many for each start.
 MOST_ROUGH, ROUGH_WORK = 10, 50_000_000
 #: Candidates whose log densities of about so many rows differ by less on average are alike.
@@ -74,8 +77,20 @@ def _partitions(
     for view in (table, table.sphered()) if oblique else (table,):
         labels, costs = view.partitions(k, how, n_init * runs, rng, moves=moves)
         yield labels[np.arange(n_init) * runs + costs.reshape(n_init, runs).argmin(axis=1)]
+    if len(table.columns) > FEW_COLUMNS and how == "k-means++":
+        sphered = table.sphered()
+        yield np.stack([_pursued(sphered, k, start, rng) for start in range(n_init)])
     rough = min(MOST_ROUGH, ROUGH_WORK // (_work(table, k) * SHORT_RUN))
     yield table.partitions(k, how, n_init * rough, rng, moves=0)[0]
+
+
+def _pursued(sphered: Table, k: int, start: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Return a partition in one direction, or two, in which skewness or kurtosis is extreme, by turns."""
+    dimensions, best = 1 + (k > 2 and start % 4 >= 2), (np.inf, np.empty(0, np.int32))
+    for _ in range(max(1, min(MOST_PURSUED, PURSUED_VALUES // sphered.columns.size))):
+        labels, costs = sphered.along(2 + start % 2, dimensions, rng).partitions(k, "k-means++", 1, rng)
+        best = (costs[0], labels[0]) if costs[0] < best[0] else best
+    return best[1]
 
 
 def _work(table: Table, k: int) -> int:

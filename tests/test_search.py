@@ -18,9 +18,9 @@ from bayesgmm import covariance as cov
 from bayesgmm import threads
 from bayesgmm.climbs import LEFT, Stopping, climb
 from bayesgmm.initialize import Table, candidates, from_labels, implied
-from bayesgmm.kernels.partitions import draw_apart, settle
+from bayesgmm.kernels.partitions import draw_apart, pursue, settle
 from bayesgmm.parameters import Optima
-from bayesgmm.search import improved, moves, screened
+from bayesgmm.search import _pursued, improved, moves, screened
 from bayesgmm.seeding import Drawn
 
 
@@ -230,6 +230,33 @@ def test_a_point_with_a_rival_says_what_it_weighs(galaxies):
         bg.fit(mirrored(), model, engine="em", seed=3)
     with pytest.warns(bg.ConvergenceWarning, match=r"nearly as high as this one \(\S+ nats below\).*default prior"):
         bg.fit(galaxies, bg.MixtureModel(2, prior="flat"), engine="em", seed=3)
+
+
+@pytest.mark.parametrize("power", [2, 3])
+def test_a_direction_of_extreme_skewness_or_kurtosis_is_found(rng, power):
+    """One column is far from normal, turned out of the axes: by weights, as by copies of rows."""
+    x = rng.normal(size=(4000, 5))
+    x[:, 0] = rng.exponential(size=4000) if power == 2 else rng.choice([-1.0, 1.0], size=4000)
+    x[:, 0] = (x[:, 0] - x[:, 0].mean()) / x[:, 0].std()
+    turn, weight = np.linalg.qr(rng.normal(size=(5, 5)))[0], rng.integers(1, 3, 4000).astype(float)
+    columns = np.ascontiguousarray((x @ turn).T)
+    found, of_copies = (np.random.default_rng(1).normal(size=(2, 5)) for _ in range(2))
+    pursue(columns, weight, power, 30, found)
+    pursue(np.repeat(columns, weight.astype(int), axis=1), np.ones(int(weight.sum())), power, 30, of_copies)
+    assert np.allclose(found, of_copies, atol=1e-8)
+    assert np.allclose(found @ found.T, np.eye(2), atol=1e-12)
+    assert abs(found[0] @ turn[0]) > 0.98
+
+
+def test_groups_along_one_of_many_columns_are_seen(rng):
+    """Of thirteen columns one has three groups; in the others k-means sees nothing."""
+    x, labels = rng.normal(size=(1200, 13)), rng.integers(3, size=1200)
+    x[:, 0] += 4.5 * labels
+    sphered = Table.of(bg.Observations.of(x @ np.linalg.qr(rng.normal(size=(13, 13)))[0]).standardised()).sphered()
+    plain = [adjusted_rand_score(labels, one) for one in sphered.partitions(3, "k-means++", 10, rng)[0]]
+    pursued = [adjusted_rand_score(labels, _pursued(sphered, 3, start, rng)) for start in range(10)]
+    assert max(plain) < 0.6
+    assert max(pursued) > 0.8
 
 
 @pytest.mark.parametrize("seed", range(3))

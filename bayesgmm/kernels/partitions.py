@@ -183,6 +183,58 @@ def partition_each(columns, weight, uniforms, apart, most, centres, labels, cost
 
 
 @compiled
+def weigh_rows(columns, weight, power, along, sums):
+    """Add to ``sums (d)`` the weighted sum of rows, each times a power, 2 or 3, of what it is along a direction."""
+    (d, n), y = columns.shape, np.empty(ROWS)
+    for start in range(0, n, ROWS):
+        size = min(ROWS, n - start)
+        for b in range(size):
+            y[b] = 0.0
+        for j in range(d):
+            column, a = columns[j, start : start + size], along[j]
+            for b in range(size):
+                y[b] += a * column[b]
+        for b in range(size):
+            y[b] = weight[start + b] * (y[b] * y[b] * y[b] if power == 3 else y[b] * y[b])
+        for j in range(d):
+            column, total = columns[j, start : start + size], 0.0
+            for b in range(size):
+                total += y[b] * column[b]
+            sums[j] += total
+
+
+@compiled
+def set_upright(direction, others, number):
+    """Take out of a direction what lies along the first of some others, and give it length one; say if any is left."""
+    for other in range(number):
+        along = 0.0
+        for j in range(direction.shape[0]):
+            along += direction[j] * others[other, j]
+        for j in range(direction.shape[0]):
+            direction[j] -= along * others[other, j]
+    length = np.sqrt(np.sum(direction * direction))
+    if length > 0.0:
+        direction /= length
+    return length > 0.0
+
+
+@compiled
+def pursue(columns, weight, power, steps, directions):
+    """Turn ``directions (m, d)``, one after the other, to where sphered rows have an extreme power, 2 or 3, plus one.
+
+    The fixed-point iteration of Hyvärinen & Oja (1997): skewness for the square, kurtosis for the cube.
+    """
+    total, turned = np.sum(weight), np.empty(directions.shape[1])
+    for m in range(directions.shape[0]):
+        set_upright(directions[m], directions, m)
+        for _ in range(steps):
+            turned[:] = -3.0 * total * directions[m] if power == 3 else 0.0 * directions[m]
+            weigh_rows(columns, weight, power, directions[m], turned)
+            if set_upright(turned, directions, m):
+                directions[m] = turned
+
+
+@compiled
 def group_means(columns, weight, labels, counts, means):
     """Write weights and means of the groups of each partition; the mean of a group without rows is 0."""
     counts[:], means[:] = 0.0, 0.0
