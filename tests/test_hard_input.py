@@ -205,6 +205,7 @@ SAME_TABLES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DataWarning")
 @pytest.mark.parametrize("case", SAME_TABLES)
 def test_the_same_numbers_in_another_container_give_the_same_bits(case, plain):
     data, before = SAME_TABLES[case], plain["full", None]
@@ -214,6 +215,7 @@ def test_the_same_numbers_in_another_container_give_the_same_bits(case, plain):
     np.testing.assert_array_equal(result.predict_proba(data), before.predict_proba())
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DataWarning")
 @pytest.mark.parametrize("case", SAME_TABLES)
 def test_a_fit_of_any_container_comes_back_from_its_file(case, tmp_path):
     result = fitted(SAME_TABLES[case])
