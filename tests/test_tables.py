@@ -220,6 +220,7 @@ REFUSED_FILES = {
     "a cell too few": ("a,b\n1,2\n3\n6,7\n", r"1 cells in line 3 \(row 1\) where the header has 2"),
     "decimal commas between commas": ("a,b\n1,5,2,5\n3,5,4,5\n", r"4 cells in line 2 .*`decimal` ,"),
     "every row with a cell more": ("a,b\nx,1,2\ny,3,4\n", r"3 cells in line 2 \(row 0\)"),
+    "names of rows as R writes them": ('"a" "b"\n"1" 5.1 3.5\n"2" 4.9 3.0\n', r"3 cells in line 2.*name in the header"),
     "a separator that is no blank": ("a|b\n1|2\n3|4|5\n", r"3 cells in line 3"),
     "a header alone": ("a,b\n", "has no rows: it has the columns 'a', 'b' alone"),
     "a header of one column": ("spend\n", "has no rows"),

@@ -195,11 +195,11 @@ def _ragged(bad: Any, text: str, layout: Layout, reading: Reading, name: str) ->
     first = "the header" if layout.header else "the first line"
     more = bad.actual_columns > bad.expected_columns
     commas = more and layout.separator == ","
-    advice = (
-        f"if commas are decimal marks, put another separator between columns and give {reading.option('decimal')} ,"
-        if commas
-        else f"mend it, or give another {reading.option('separator')}"
-    )
+    advice = f"mend it, or give another {reading.option('separator')}"
+    if bad.actual_columns == bad.expected_columns + 1:
+        advice = f"{advice}; if the first cell names the row, give it a name in the header"
+    elif commas:
+        advice = f"if commas are decimal marks, put ; between columns and give {reading.option('decimal')} ,"
     return (
         f"{name} has {bad.actual_columns} cells in {line}{row} where {first} has {bad.expected_columns}: "
         f"{shown(bad.text)}; {advice}"

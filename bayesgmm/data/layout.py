@@ -86,7 +86,9 @@ def _separator(sample: str, reading: Reading, name: str) -> str:
     if set(fitting) == {" "}:
         return _blank_or_none(lines, fitting[" "][1], reading, name)
     if not fitting:
-        named = [separator for separator in scores if separator != " "]
+        # Rows may all have one cell more than the header: that is refused by row.
+        blanks = " " in scores and len(set(map(len, split[" "][1:]))) == 1 and len(split[" "][1]) > 1
+        named = [separator for separator in scores if separator != " " or blanks]
         return named[0] if named else _separator_of_rows(lines[1:])
     best = max(fitting, key=lambda separator: fitting[separator])
     if best == "," and reading.decimal is None and all(COMMA.fullmatch(line) for line in lines):
