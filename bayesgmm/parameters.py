@@ -70,6 +70,10 @@ class MixtureParameters:
         """Return the same values, not to be written to."""
         return MixtureParameters(*map(read_only, self.arrays))
 
+    def writable(self) -> MixtureParameters:
+        """Return the same values, as compiled loops take them: frozen ones are copied."""
+        return MixtureParameters(*(a if a.flags.writeable else a.copy() for a in self.arrays))
+
     def __getitem__(self, at: Any) -> MixtureParameters:
         """Index the grid (never the components)."""
         if not self.grid:

@@ -311,7 +311,8 @@ class MixtureResult:
             ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate without ``uncertainty`` (where
             nearly all draws say 0 or 1, a few others can pull the mean outside it); ``label``: the most probable
             component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
-            help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
+            help) + ``entropy_parameter`` (the parameters are uncertain; more data will help; NaN where the interval
+            is), in nats.
 
         Raises
         ------

@@ -133,8 +133,9 @@ def entropy(result: MixtureResult, *, data: Any = None, backend: Backend | None 
     for c in range(k):
         here = found["label"].values == c
         overlap, parameter = (found[name].values[here] for name in ("entropy_overlap", "entropy_parameter"))
-        canvas.panels[0].points(overlap, parameter, c, alpha=0.7)
-    canvas.panels[0].labels(f"Why rows are unsure{said}", "overlap of groups (nats)", "uncertain parameters (nats)")
+        canvas.panels[0].points(overlap, np.nan_to_num(parameter), c, alpha=0.7)
+    unit = "not known of a point" if result.is_point else "nats"
+    canvas.panels[0].labels(f"Why rows are unsure{said}", "overlap of groups (nats)", f"uncertain parameters ({unit})")
     canvas.legend()
     return canvas.collection
 
