@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -75,3 +77,10 @@ def is_covariance(matrices: np.ndarray) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
+
+
+def suggested(name: Any, names: Iterable[Any]) -> str:
+    """Return which of several names may have been meant, as the middle of a sentence; empty if none is close."""
+    known = {str(one).casefold().strip(): str(one) for one in names}
+    close = difflib.get_close_matches(str(name).casefold().strip(), known, n=1)
+    return f" (did you mean {known[close[0]]!r}?)" if close else ""

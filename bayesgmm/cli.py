@@ -16,7 +16,6 @@ from bayesgmm.terminal import (
     on_terminal,
     plain_errors,
     read_rows,
-    read_table,
     write_memberships,
 )
 
@@ -67,9 +66,17 @@ class PriorName(StrEnum):
     flat = "flat"
 
 
+class MissingName(StrEnum):
+    """What becomes of rows with missing values."""
+
+    refuse = "refuse"
+    drop = "drop"
+
+
 DATA_HELP = (
-    "CSV, TSV or Parquet; a first column of unique text names the rows. Or what may be larger than memory: a folder or "
-    "'pattern' of Parquet files, .npy or .zarr."
+    "A table: .csv, .tsv, .txt, .parquet, .feather, .arrow, .xlsx, .json, also with .gz; - is standard input. Or what "
+    "may be larger than memory: a folder or 'pattern' of Parquet files, .npy or .zarr. Columns of numbers become "
+    "features; what is set aside, left out or converted is said."
 )
 Data = Annotated[Path, typer.Argument(help=DATA_HELP)]
 Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask scheduler that reads Parquet, as tcp://...")]
@@ -79,7 +86,18 @@ CheckpointFile = Annotated[
 Components = Annotated[int, typer.Option("--components", "-k", help="Number of groups.")]
 Covariance = Annotated[CovarianceName, typer.Option("--covariance-type", help="Shape of the groups.")]
 PriorOption = Annotated[PriorName, typer.Option("--prior", help="flat is maximum likelihood, for em alone.")]
-Columns = Annotated[str | None, typer.Option("--columns", help="Features, as a,b,c; all numeric columns if not given.")]
+COLUMNS_HELP = "Features, as a,b,c; all columns of numbers if not given, but those that number or name the rows."
+Columns = Annotated[str | None, typer.Option("--columns", help=COLUMNS_HELP)]
+Index = Annotated[str | None, typer.Option("--index", help="Column that names the rows.")]
+Missing = Annotated[MissingName, typer.Option("--missing", help="What becomes of rows with missing values.")]
+Separator = Annotated[
+    str | None, typer.Option("--separator", help="Between the cells of a text file: a character, tab or blanks.")
+]
+Decimal = Annotated[str | None, typer.Option("--decimal", help="Decimal mark of a text file: . or ,")]
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Of a text file, such as utf-16.")]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Whether the first line of a text file has names.")
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="Column of row weights: how often each row counts.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same numbers.")]
 ENGINE_HELP = "em: a point; gibbs, nuts: a posterior."
@@ -129,6 +147,12 @@ def fit_command(
     covariance_type: Covariance = CovarianceName.full,
     prior: PriorOption = PriorName.default,
     columns: Columns = None,
+    index: Index = None,
+    missing: Missing = MissingName.refuse,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
     weights: Weights = None,
     seed: Seed = None,
     draws: Draws = 1000,
@@ -149,7 +173,8 @@ def fit_command(
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
         settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
         with dask_client(scheduler):
-            rows = read_rows(data, columns, weights, scheduler)
+            text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
+            rows = read_rows(data, weights, scheduler, columns=columns, index=index, missing=missing.value, **text)
             result = bg.fit(rows, model, engine=settings, seed=seed, progress=on_terminal())
             typer.echo(repr(result))
             if output is not None:
@@ -164,6 +189,13 @@ def fit_command(
 def predict_command(
     result: ResultFile,
     data: Data,
+    *,
+    index: Index = None,
+    missing: Missing = MissingName.refuse,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
     memberships: Table = None,
     scheduler: Scheduler = None,
     force: Force = False,
@@ -175,7 +207,9 @@ def predict_command(
         check_free(force, table=memberships)
         fitted = bg.load(result)
         with dask_client(scheduler):
-            rows = read_rows(data, ",".join(fitted.data.features), None, scheduler)
+            of_fit = fitted.data.features if fitted.data.named else ()
+            text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
+            rows = read_rows(data, None, scheduler, of_fit=of_fit, index=index, missing=missing.value, **text)
             write_memberships(fitted, rows, memberships)
 
 
@@ -186,6 +220,12 @@ def compare_command(
     components: Components,
     covariance_type: Covariance = CovarianceName.full,
     columns: Columns = None,
+    index: Index = None,
+    missing: Missing = MissingName.refuse,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
     weights: Weights = None,
     seed: Seed = None,
     engine: Annotated[SamplerName, typer.Option("--engine", help="The sampler beside EM.")] = SamplerName.nuts,
@@ -201,19 +241,19 @@ def compare_command(
         import bayesgmm as bg
 
         check_free(force, output, report, table=memberships)
-        table, sample_weight = read_table(data, columns, weights)
+        text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
+        rows = read_rows(data, weights, None, columns=columns, index=index, missing=missing.value, **text)
         model = bg.MixtureModel(components, covariance_type.value)
-        shared: dict[str, Any] = {"sample_weight": sample_weight, "seed": seed}
-        point = bg.fit(table, model, engine="em", **shared)
+        point = bg.fit(rows, model, engine="em", seed=seed)
         sampler = engine_settings(EngineName(engine.value), UncertaintyName.none, draws, chains)
-        posterior = bg.fit(table, model, engine=sampler, progress=on_terminal(), **shared)
+        posterior = bg.fit(rows, model, engine=sampler, seed=seed, progress=on_terminal())
         typer.echo(repr(bg.compare(point, posterior)))
         if output is not None:
             posterior.save(output)
         if report is not None:
             bg.report(posterior, report, point=point)
         if memberships is not None:
-            write_memberships(posterior, posterior.data, memberships)
+            write_memberships(posterior, rows, memberships)
 
 
 @app.command("report")

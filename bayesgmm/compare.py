@@ -11,7 +11,7 @@ import numpy as np
 from bayesgmm.errors import ModelError
 from bayesgmm.relabel import alignment
 from bayesgmm.result import MixtureResult
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.schema import dataset, observations_of, parameters_of
 from bayesgmm.tables import named_values
 from bayesgmm.text import headline, table_text, verdict, wrapped
 
@@ -108,7 +108,7 @@ def compare(point: MixtureResult, posterior: MixtureResult, *, ci_prob: float = 
     0
     """
     _check_pair(point, posterior)
-    data, kind = posterior.data, posterior.model.covariance_type
+    data, kind = observations_of(posterior.tree), posterior.model.covariance_type
     matched, target = (p.moved(data.origin, data.unit) for p in (point.parameters, posterior.pivot))
     order = alignment(matched, target, data, kind)
     memberships = _memberships(point, posterior, order, ci_prob)

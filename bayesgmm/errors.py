@@ -49,6 +49,10 @@ class DoubtfulGroupsWarning(BayesGMMWarning):
     """The groups rest on too few rows, lie on each other, or follow how a column was written."""
 
 
+class DataWarning(BayesGMMWarning):
+    """Something of a table was left out, set aside as names of the rows, converted or recognised."""
+
+
 #: Warnings by name, as results keep them.
 WARNINGS = {
     kind.__name__: kind

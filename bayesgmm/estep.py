@@ -92,7 +92,8 @@ def e_step(parameters: MixtureParameters, data: Rows, kind: CovarianceType = "fu
     Expectation
         On the grid of the parameters; bitwise the same for any number of threads.
     """
-    return expect(whiten(parameters, kind), data, parameters.grid)
+    rows = Observations.of(data) if isinstance(data, Observations) else data
+    return expect(whiten(parameters.writable(), kind), rows, parameters.grid)
 
 
 def expect(white: Whitened, data: Rows, grid: tuple[int, ...], weights: Any = None) -> Expectation:

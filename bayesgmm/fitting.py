@@ -6,13 +6,13 @@ import json
 import os
 import time
 import warnings
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from bayesgmm import initialize
 from bayesgmm.arguments import one_mixture
-from bayesgmm.data import Rows, rows_of
+from bayesgmm.data import Reading, Rows, rows_of
 from bayesgmm.em import EM
 from bayesgmm.errors import LoadError, ModelError
 from bayesgmm.gibbs import Gibbs
@@ -54,26 +54,46 @@ def fit(
     sample_weight: Any = None,
     seed: Any = None,
     progress: bool = True,
+    columns: Any = None,
+    index: str | None = None,
+    missing: Literal["refuse", "drop"] = "refuse",
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
 ) -> MixtureResult:
     """Fit a Gaussian mixture and return memberships with their uncertainty.
 
     Parameters
     ----------
     data : array (n,) or (n, d), list, DataFrame (pandas, polars), xarray object, Observations, path, Dask or Source
-        Numeric columns become features under their names. A path (.parquet or a folder or pattern of those, .npy,
-        .zarr), memory map, Dask array or data frame of more than 8 million values is read block by block.
+        Columns of numbers become features under their names, whatever their type ("$12.50" and "45 %" among them);
+        what is left out, converted or set aside is said in a warning. A path is what the command line reads: .csv,
+        .tsv, .txt, .parquet, .feather, .arrow, .xlsx, .json, also with .gz; a folder or pattern of .parquet, .npy or
+        .zarr. These, a memory map, Dask array or data frame of more than 8 million values are read block by block.
     model : MixtureModel or int
         A number of components stands for full covariances and the default prior.
     engine : {"nuts", "gibbs", "em"} or an engine
         "em" is a point estimate: the posterior mode, or maximum likelihood under ``prior="flat"``.
     start : MixtureParameters, MixtureResult or int array (n,), optional
         Where EM starts, alone or ahead of sampling; otherwise from several starts of its own.
-    sample_weight : array (n,), optional
-        Frequency weights: weight 3 equals the row three times.
+    sample_weight : array (n,) or str, optional
+        Frequency weights, or the column that has them: weight 3 equals the row three times.
     seed : int or numpy Generator, optional
         The same seed gives the same bits, for any number of threads.
     progress : bool
         Whether samplers draw a progress bar.
+    columns : list of str, or str, optional
+        Features; all columns of numbers where not given, but those that number or name the rows. In one text they
+        are separated by commas.
+    index : str, optional
+        Column that names the rows; where not given, one that is called like an id, or is text, and differs in each.
+    missing : {"refuse", "drop"}
+        What becomes of rows with missing values.
+    separator, decimal, encoding : str, optional
+        How a text file is written; recognised where not given.
+    header : bool, optional
+        Whether the first line of a text file names its columns; recognised where not given.
 
     Returns
     -------
@@ -84,6 +104,8 @@ def fit(
     ------
     DataError
         If the table or its weights do not fit.
+    FileNotFoundError
+        If there is no such file.
     ModelError
         If the model, engine, start or seed do not fit.
     DegenerateComponentError
@@ -91,6 +113,8 @@ def fit(
 
     Warns
     -----
+    DataWarning
+        If something of the table was left out, set aside as names of the rows, converted or recognised.
     ConvergenceWarning
         If EM stopped early, or draws fail a diagnostic; it says what to do.
     LabelSwitchingWarning
@@ -111,7 +135,8 @@ def fit(
     True
     """
     runner = engine_of(engine)
-    mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight)
+    reading = Reading(columns, index, missing, separator, decimal, encoding, header)
+    mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight, reading)
     rng = random_generator(seed)
     if seed is None and getattr(runner, "checkpoint", None) is not None:
         raise ModelError("a fit with a `checkpoint` goes on only if it begins alike: give a seed")

@@ -50,7 +50,8 @@ def memberships(parameters: MixtureParameters, data: Observations, kind: Covaria
     -------
     xarray.Dataset
         ``probability``, ``lower``, ``upper`` (observation, component); ``label``, ``entropy``,
-        ``entropy_overlap``, ``entropy_parameter`` (observation), in nats.
+        ``entropy_overlap``, ``entropy_parameter`` (observation), in nats; the last is NaN where there is one draw,
+        as ``lower`` and ``upper`` are.
     """
     import xarray as xr
 
@@ -81,7 +82,7 @@ def memberships(parameters: MixtureParameters, data: Observations, kind: Covaria
             "label": ("observation", probability.argmax(axis=1)),
             "entropy": ("observation", entropy),
             "entropy_overlap": ("observation", overlap),
-            "entropy_parameter": ("observation", entropy - overlap),
+            "entropy_parameter": ("observation", np.full(n, np.nan) if is_point else entropy - overlap),
         },
         coords={"observation": data.index, "component": np.arange(k)},
         attrs={

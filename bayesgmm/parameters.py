@@ -13,6 +13,13 @@ CovarianceType = Literal["full", "tied", "diag", "spherical"]
 COVARIANCE_TYPES: tuple[CovarianceType, ...] = ("full", "tied", "diag", "spherical")
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MixtureParameters:
     """Weights, means and covariances of one mixture, or of a grid of mixtures.
@@ -58,6 +65,14 @@ class MixtureParameters:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means and covariances."""
         return self.weights, self.means, self.covariances
+
+    def frozen(self) -> MixtureParameters:
+        """Return the same values, not to be written to."""
+        return MixtureParameters(*map(read_only, self.arrays))
+
+    def writable(self) -> MixtureParameters:
+        """Return the same values, as compiled loops take them: frozen ones are copied."""
+        return MixtureParameters(*(a if a.flags.writeable else a.copy() for a in self.arrays))
 
     def __getitem__(self, at: Any) -> MixtureParameters:
         """Index the grid (never the components)."""

@@ -15,7 +15,8 @@ from bayesgmm import memberships as soft
 from bayesgmm import predictive, storage
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.atlas import atlas, chain_optima, doubts_of_search, reached
-from bayesgmm.data import Observations, Rows, rows_of
+from bayesgmm.data import Observations, Reading, Rows, rows_of
+from bayesgmm.data.weights import COPIED_VALUES
 from bayesgmm.diagnostics import (
     CLEAR_MARGIN,
     Run,
@@ -31,7 +32,7 @@ from bayesgmm.doubts import doubts_of_groups
 from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, LabelSwitchingWarning, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
-from bayesgmm.parameters import Draws, MixtureParameters
+from bayesgmm.parameters import Draws, MixtureParameters, read_only
 from bayesgmm.priors import Prior, is_exchangeable
 from bayesgmm.relabel import (
     ALIGNMENT_ROWS,
@@ -42,7 +43,16 @@ from bayesgmm.relabel import (
     switch_rate,
 )
 from bayesgmm.rowwise import write_memberships
-from bayesgmm.schema import dataset, observations_of, parameters_of, prior_of, settled, tree_of, with_parameters
+from bayesgmm.schema import (
+    dataset,
+    digest_of,
+    observations_of,
+    parameters_of,
+    prior_of,
+    settled,
+    tree_of,
+    with_parameters,
+)
 from bayesgmm.seeds import random_generator
 from bayesgmm.simulation import draw_rows
 from bayesgmm.tables import named_values, summarised
@@ -53,6 +63,11 @@ if TYPE_CHECKING:
 
 #: Pointwise log-likelihoods are kept with the result up to so many values (64 MB); beyond, on request.
 POINTWISE_VALUES = 8_000_000
+
+
+def _frozen(array: xr.DataArray) -> xr.DataArray:
+    """Return an array that cannot be written to."""
+    return array.copy(data=read_only(array.values))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -139,17 +154,17 @@ class MixtureResult:
     @property
     def weights(self) -> xr.DataArray:
         """Weights (chain, draw, component)."""
-        return dataset(self.tree, "posterior")["weights"]
+        return _frozen(dataset(self.tree, "posterior")["weights"])
 
     @property
     def means(self) -> xr.DataArray:
         """Means (chain, draw, component, feature), in data units."""
-        return dataset(self.tree, "posterior")["means"]
+        return _frozen(dataset(self.tree, "posterior")["means"])
 
     @property
     def covariances(self) -> xr.DataArray:
         """Covariances (chain, draw, component, feature, feature_bis), in squared data units."""
-        return dataset(self.tree, "posterior")["covariances"]
+        return _frozen(dataset(self.tree, "posterior")["covariances"])
 
     @property
     def is_point(self) -> bool:
@@ -173,18 +188,18 @@ class MixtureResult:
     @property
     def parameters(self) -> MixtureParameters:
         """The best point: EM's estimate, or the optimum from which a sampler started; in data units."""
-        return parameters_of(dataset(self.tree, "posterior"))[0, 0] if self.is_point else self.optimum
+        return parameters_of(dataset(self.tree, "posterior"))[0, 0].frozen() if self.is_point else self.optimum
 
     @property
     def optimum(self) -> MixtureParameters:
         """The best optimum that EM climbed to, in data units."""
-        return parameters_of(dataset(self.tree, "optima"))[0]
+        return parameters_of(dataset(self.tree, "optima"))[0].frozen()
 
     @property
     def pivot(self) -> MixtureParameters:
         """The optimum that most draws are nearest to, in data units: labels are aligned to it."""
         optima = dataset(self.tree, "optima")
-        return parameters_of(optima)[int(optima.attrs.get("pivot", 0))]
+        return parameters_of(optima)[int(optima.attrs.get("pivot", 0))].frozen()
 
     @property
     def relabelling(self) -> RelabelMethod | Literal["none"]:
@@ -193,13 +208,30 @@ class MixtureResult:
 
     @property
     def data(self) -> Observations:
-        """The rows that were fitted; of a source a sample, weighted to stand for all."""
+        """The rows that were fitted, not to be written to; of a source a sample, weighted to stand for all.
+
+        Raises
+        ------
+        DataError
+            If they were too many to be copied, and have been written to since.
+        """
+        self._check_unchanged()
+        return self._rows.frozen()
+
+    @property
+    def _rows(self) -> Observations:
         return observations_of(self.tree)
+
+    def _check_unchanged(self) -> None:
+        """Refuse to answer about rows that somebody else has written to; those that were copied are our own."""
+        rows = self._rows
+        if rows.values.size > COPIED_VALUES and digest_of(rows) != self.tree.attrs["data_sha256"]:
+            raise DataError("the rows that were fitted have been written to since; fit again, to a copy of them")
 
     @property
     def n_rows(self) -> int:
         """Number of rows that were fitted."""
-        return self._source["rows"] if self._source else len(self.data)
+        return self._source["rows"] if self._source else len(self._rows)
 
     @property
     def _source(self) -> dict[str, Any]:
@@ -213,11 +245,15 @@ class MixtureResult:
 
     def as_seen(self, data: Any = None) -> Rows:
         """Return the fitted rows, or others, in the coordinates of the fit (`Observations.origin` and ``unit``)."""
-        fitted = self.data
+        fitted = self._rows
         if data is None:
             self._refuse_to_stand_for_source()
+            self._check_unchanged()
             return fitted
-        return rows_of(data).matching(fitted.features).in_units(fitted.origin, fitted.unit)
+        reading = Reading(of_fit=fitted.features if fitted.named else ())
+        return (
+            rows_of(data, reading=reading).matching(fitted.features, fitted.named).in_units(fitted.origin, fitted.unit)
+        )
 
     def _in_memory(self, data: Any) -> Observations:
         """Return training or new rows, or say that what is wanted of them would not fit into memory."""
@@ -239,12 +275,12 @@ class MixtureResult:
 
     def draws(self) -> MixtureParameters:
         """Return the draws, labelled by `relabelling`: grid (chain, draw), in data units."""
-        return parameters_of(dataset(self.tree, "posterior"))
+        return parameters_of(dataset(self.tree, "posterior")).frozen()
 
     def draws_as_seen(self) -> MixtureParameters:
         """Return the same draws in the coordinates of the fit."""
-        data = self.data
-        return self.draws().moved(data.origin, data.unit)
+        data = self._rows
+        return parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
 
     @overload
     def memberships(self, data: Any = None, *, ci_prob: float = 0.9, to: None = None) -> xr.Dataset: ...
@@ -275,7 +311,8 @@ class MixtureResult:
             ``lower``, ``upper``: their equal-tailed interval, NaN for a point estimate without ``uncertainty`` (where
             nearly all draws say 0 or 1, a few others can pull the mean outside it); ``label``: the most probable
             component; ``entropy`` = ``entropy_overlap`` (the groups overlap there; more data will not
-            help) + ``entropy_parameter`` (the parameters are uncertain; more data will help), in nats.
+            help) + ``entropy_parameter`` (the parameters are uncertain; more data will help; NaN where the interval
+            is), in nats.
 
         Raises
         ------
@@ -316,7 +353,7 @@ class MixtureResult:
         draws = parameters_of(dataset(self.tree, "posterior"))
         flat = draws.reshaped((-1,))
         rows, _ = draw_rows(flat[rng.integers(len(flat.weights), size=whole_number(n, "n", 1))], rng)
-        return pd.DataFrame(rows, columns=list(self.data.features))
+        return pd.DataFrame(rows, columns=list(self._rows.features))
 
     def loo(self, data: Any = None) -> Any:
         """Return the leave-one-out estimate of predictive accuracy, as ArviZ's ``ELPDData``.
@@ -395,7 +432,7 @@ class MixtureResult:
         import xarray as xr
 
         self._refuse_to_stand_for_source()
-        data = self.data
+        data = self._rows
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         values = log_densities(draws, data, self.model.covariance_type)
         # A row that does not count may have no density at all.
@@ -412,7 +449,7 @@ class MixtureResult:
         Of a point estimate there is only the value: the rest is NaN.
         """
         real_number(ci_prob, "ci_prob", 0.0, 1.0)
-        values = named_values(self.draws(), self.data.features)
+        values = named_values(self.draws(), self._rows.features)
         return summarised(values, ci_prob, self.is_point)
 
     def diagnostics(self) -> pd.DataFrame:
@@ -425,7 +462,7 @@ class MixtureResult:
 
         if self.kind != "posterior":
             return pd.DataFrame({"mean": self._em_facts() | self.facts}).rename_axis("quantity")
-        data, stats = self.data, dataset(self.tree, "sample_stats")
+        data, stats = self._rows, dataset(self.tree, "sample_stats")
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         quantities = {"log_posterior": stats["lp"].values, "log_likelihood": stats["log_likelihood_total"].values}
         if "occupied" in stats:
@@ -487,7 +524,7 @@ class MixtureResult:
             raise ModelError(
                 "criteria are defined at a point estimate; fit with engine='em', or use az.loo(result.tree)"
             )
-        data = self.data
+        data = self._rows
         point = self.parameters.moved(data.origin, data.unit)
         kind = self.model.covariance_type
         if self._source:
@@ -544,7 +581,7 @@ class MixtureResult:
         return not one and is_exchangeable(prior_of(self.tree)) and "label_order" in dataset(self.tree, "sample_stats")
 
     def _relabelling(self, method: RelabelMethod, rows: int, seed: int) -> Relabelling:
-        data, stats = self.data, dataset(self.tree, "sample_stats")
+        data, stats = self._rows, dataset(self.tree, "sample_stats")
         draws = parameters_of(dataset(self.tree, "posterior")).moved(data.origin, data.unit)
         best = draws.reshaped((-1,))[int(stats["lp"].values.argmax())]
         reference = self.pivot.moved(data.origin, data.unit)
@@ -607,6 +644,7 @@ class MixtureResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ."""
+        self._check_unchanged()
         storage.save_tree(self.tree, path)
 
     def __repr__(self) -> str:

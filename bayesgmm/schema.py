@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bayesgmm.data import Observations, Rows, StoredObservations
-from bayesgmm.data.observations import collected
+from bayesgmm.data.weights import collected
 from bayesgmm.model import MixtureModel
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
 from bayesgmm.priors import (
@@ -220,9 +220,15 @@ def identity(data: Observations, model: MixtureModel) -> dict[str, Any]:
         "schema": "bayesgmm",
         "schema_version": SCHEMA_VERSION,
         "model": json.dumps(named | {"default_prior": model.prior is None}),
-        "data_sha256": hashlib.sha256(np.ascontiguousarray(data.values).data).hexdigest(),
+        "named": int(data.named),
+        "data_sha256": digest_of(data),
         "versions": _versions(),
     }
+
+
+def digest_of(data: Observations) -> str:
+    """Return what tells the values of rows from others."""
+    return hashlib.sha256(np.ascontiguousarray(data.values).data).hexdigest()
 
 
 @cache
@@ -321,7 +327,13 @@ def observations_of(tree: xr.DataTree) -> Observations:
         table["observation"].values,
         constant["origin"].values,
         constant["unit"].values,
+        bool(tree.attrs.get("named", _are_named(table["feature"].values))),
     )
+
+
+def _are_named(features: np.ndarray) -> bool:
+    """Return whether columns had names, by these: files of old versions do not say."""
+    return [str(name) for name in features] != [f"x{j}" for j in range(len(features))]
 
 
 def prior_of(tree: xr.DataTree) -> Prior:

@@ -193,7 +193,7 @@ def _check_attributes(attrs: Any) -> None:
         raise LoadError(f"has schema version {found}, this bayesgmm reads up to {SCHEMA_VERSION}; upgrade it")
     if found != int(found) or found < 1:
         raise LoadError(f"has schema version {found}, which never was: it is damaged")
-    if not 0 <= float(attrs["seconds"]) < np.inf or attrs["converged"] not in (0, 1):
+    if not 0 <= float(attrs["seconds"]) < np.inf or not {attrs["converged"], attrs.get("named", 1)} <= {0, 1}:
         raise LoadError("does not say how long the fit took or whether it converged: it is damaged")
     facts, said = json.loads(attrs["facts"]), json.loads(attrs["warnings"])
     known = all(isinstance(fact, float) for fact in facts.values())

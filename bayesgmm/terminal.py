@@ -16,23 +16,39 @@ if TYPE_CHECKING:
 
     from bayesgmm.data import Rows
 
+#: Columns that a terminal has.
+WIDTH = 80
 #: What a spreadsheet takes for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what the user can mend into one sentence on stderr and exit status 2; warnings into one line each."""
+    """Turn what the user can mend into a sentence on stderr and exit status 2; warnings into a sentence each."""
     from bayesgmm.errors import BayesGMMError, BayesGMMWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", BayesGMMWarning)
-        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
+        warnings.showwarning = lambda message, kind, *_, **__: say(message, kind)
         try:
             yield
         except (BayesGMMError, OSError) as error:
-            typer.echo(f"bayesgmm: {error}", err=True)
+            typer.echo(wrapped(f"bayesgmm: {error}"), err=True)
             raise typer.Exit(2) from error
+
+
+def say(message: Any, kind: type[Warning]) -> None:
+    """Print a warning; what is said of the data is a note."""
+    from bayesgmm.errors import DataWarning
+
+    typer.echo(wrapped(f"{'note' if issubclass(kind, DataWarning) else 'warning'}: {message}"), err=True)
+
+
+def wrapped(sentence: str) -> str:
+    """Return a sentence in lines of at most 80 columns; all but the first begin with blanks."""
+    import textwrap
+
+    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def on_terminal() -> bool:
@@ -72,92 +88,19 @@ def dask_client(address: str | None) -> Iterator[None]:
         yield
 
 
-def read_rows(path: Path, columns: str | None, weights: str | None, scheduler: str | None) -> Rows:
-    """Return the rows of a file, or of what is read block by block."""
-    from bayesgmm.data import VALUES_IN_MEMORY, rows_of
-    from bayesgmm.data.sources import NPY, PARQUET, ZARR, Parquet, source_of
+def read_rows(path: Path, weights: str | None, scheduler: str | None, **decided: Any) -> Rows:
+    """Return the rows of a file, or of what is read block by block, as the options say."""
+    from bayesgmm.data import Reading, rows_of
     from bayesgmm.errors import DataError
 
-    name = str(path)
-    wanted = tuple(column for column in (columns or "").split(",") if column)
-    in_blocks = path.is_dir() or "*" in name or name.endswith(NPY + ZARR)
-    if not in_blocks and scheduler is None:
-        in_blocks = name.endswith(PARQUET) and path.exists() and _values(path) > VALUES_IN_MEMORY
-    if scheduler is not None:
-        if weights:
-            raise DataError("--weights is not for --scheduler: its rows count once each")
-        import dask.dataframe as dd
+    reading = Reading(door="terminal", **decided)
+    if scheduler is None:
+        return rows_of(str(path), weights or None, reading)
+    if weights:
+        raise DataError("--weights is not for --scheduler: its rows count once each")
+    import dask.dataframe as dd
 
-        frame = dd.read_parquet(name)
-        return rows_of(frame[list(wanted)] if wanted else frame)
-    if not in_blocks:
-        return rows_of(*read_table(path, columns, weights))
-    if not weights:
-        return rows_of(source_of(name, wanted))
-    if name.endswith(NPY + ZARR):
-        raise DataError(f"{name!r} has no names, so no column {weights!r} of weights; write a Parquet file")
-    source = Parquet(name, wanted)
-    kept = tuple(feature for feature in source.features if feature != weights)
-    if not kept:
-        raise DataError(f"--columns {columns} names no feature beside the weights {weights!r}")
-    return rows_of(Parquet(name, kept), source.column(weights))
-
-
-def _values(path: Path) -> int:
-    """Return how many numbers a Parquet file may hold; none if it is damaged, which its reader will say."""
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path) as file:
-            return file.metadata.num_rows * file.metadata.num_columns
-    except (ArrowInvalid, OSError):
-        return 0
-
-
-def read_table(path: Path, columns: str | None, weights: str | None) -> tuple[pd.DataFrame, pd.Series | None]:
-    """Return the features, and the row weights, of a CSV, TSV or Parquet file."""
-    import pandas as pd
-
-    from bayesgmm.errors import DataError
-
-    frame: Any = _read(path)
-    wanted = [name for name in (columns or "").split(",") if name]
-    missing = [name for name in [*wanted, *([weights] if weights else [])] if name not in frame.columns]
-    if missing:
-        raise DataError(f"{str(path)!r} has no column {missing[0]!r}; its columns are {list(frame.columns)}")
-    text = [name for name in wanted if not pd.api.types.is_numeric_dtype(frame[name])]
-    if text or len(set(wanted)) < len(wanted):
-        twice = [name for name in wanted if wanted.count(name) > 1]
-        why = f"{text[0]!r} is not numeric" if text else f"{twice[0]!r} is named twice"
-        raise DataError(f"--columns {columns} cannot be features: {why}")
-    sample_weight = frame.pop(weights) if weights else None
-    return (frame[wanted] if wanted else frame), sample_weight
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    from bayesgmm.errors import DataError
-
-    readers = {
-        ".csv": pd.read_csv,
-        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
-        ".parquet": pd.read_parquet,
-        ".pq": pd.read_parquet,
-    }
-    if not path.exists():
-        raise DataError(f"no file {str(path)!r}")
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{str(path)!r} has to end in one of {list(readers)}")
-    try:
-        frame = readers[path.suffix.lower()](path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(path)!r} cannot be read as {path.suffix[1:].upper()}: {error}") from error
-    first = frame.columns[0] if len(frame.columns) else None
-    if first is not None and not pd.api.types.is_numeric_dtype(frame[first]) and frame[first].is_unique:
-        frame = frame.set_index(first)
-    return frame
+    return rows_of(dd.read_parquet(str(path)), None, reading)
 
 
 def write_memberships(result: Any, table: Any, path: Path | None) -> None:
@@ -202,6 +145,8 @@ def configured(context: typer.Context, path: Path | None) -> None:
         return
     import tomllib
 
+    from bayesgmm.arguments import suggested
+
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -210,5 +155,8 @@ def configured(context: typer.Context, path: Path | None) -> None:
     named = {name.replace("-", "_"): value for name, value in options.items()}
     unknown = sorted(set(named) - known)
     if unknown:
-        raise typer.BadParameter(f"{str(path)!r} sets {unknown[0]!r}, which is no option; there are {sorted(known)}")
+        close = suggested(unknown[0], known)
+        raise typer.BadParameter(
+            f"{str(path)!r} sets {unknown[0]!r}, which is no option{close}; there are {sorted(map(str, known))}"
+        )
     context.default_map = {**(context.default_map or {}), **named}

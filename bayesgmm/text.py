@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.errors import BayesGMMWarning, DoubtfulGroupsWarning
+from bayesgmm.schema import observations_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,8 @@ LABELS = {
     "ecr-iterated": "; labels by iterated ECR",
     "none": "; labels as sampled",
 }
+#: Names of columns that a headline lists.
+MOST_NAMES = 20
 #: Rows of a table that are printed; the data frame has them all.
 MOST_ROWS = 20
 
@@ -68,16 +71,23 @@ def _cell(value: Any, digits: int) -> str:
 
 def headline(result: MixtureResult) -> str:
     """Return one sentence: what was fitted to what, how."""
-    data, model = result.data, result.model
+    data, model = observations_of(result.tree), result.model
     sizes = result.weights.sizes
     how = f"{sizes['chain']} chains of {sizes['draw']} draws"
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
     labels = LABELS.get(result.relabelling, "") if result.has_free_labels else ""
     return (
-        f"{model.words}; {result.n_rows:,} rows of "
-        f"{data.n_features} features; {type(result.engine).__name__}: {how} in {result.seconds:.2g} s{labels}"
+        f"{model.words}; {result.n_rows:,} rows of {data.n_features} features ({_listed(data.features)}); "
+        f"{type(result.engine).__name__}: {how} in {result.seconds:.2g} s{labels}"
     )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names of columns with commas between, long ones and many cut short."""
+    plain = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
+    short = [name if len(name) <= 30 else f"{name[:27]}..." for name in plain]
+    return ", ".join(short) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 def verdict(result: MixtureResult) -> str:

@@ -43,7 +43,7 @@ def sampled(data, k=2, **others):
 def sound(result):
     """Check that every number of a result that is said to exist is finite."""
     found = result.memberships()
-    for name in ("probability", "entropy", "entropy_overlap", "entropy_parameter"):
+    for name in ("probability", "entropy", "entropy_overlap", *(() if result.is_point else ("entropy_parameter",))):
         assert np.isfinite(found[name]).all(), name
     np.testing.assert_allclose(found.probability.sum("component"), 1, rtol=0, atol=1e-12)
     for array in (result.weights, result.means, result.covariances):
@@ -205,6 +205,7 @@ SAME_TABLES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DataWarning")
 @pytest.mark.parametrize("case", SAME_TABLES)
 def test_the_same_numbers_in_another_container_give_the_same_bits(case, plain):
     data, before = SAME_TABLES[case], plain["full", None]
@@ -214,6 +215,7 @@ def test_the_same_numbers_in_another_container_give_the_same_bits(case, plain):
     np.testing.assert_array_equal(result.predict_proba(data), before.predict_proba())
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DataWarning")
 @pytest.mark.parametrize("case", SAME_TABLES)
 def test_a_fit_of_any_container_comes_back_from_its_file(case, tmp_path):
     result = fitted(SAME_TABLES[case])

@@ -78,11 +78,12 @@ def test_parameter_entropy_falls_as_one_over_n(customers):
     assert np.isclose(once.entropy_overlap.sum(), tenfold.entropy_overlap.sum(), rtol=0.08)
 
 
-def test_point_estimate_has_no_interval_and_no_parameter_entropy(em_result):
+def test_point_estimate_has_no_interval_and_knows_no_parameter_entropy(em_result):
     found = em_result.memberships()
     assert np.isnan(found.lower).all()
     assert np.isnan(found.upper).all()
-    assert (found.entropy_parameter == 0).all()
+    assert np.isnan(found.entropy_parameter).all()
+    assert (found.entropy == found.entropy_overlap).all()
     assert found.attrs["kind"] == "point estimate"
 
 

@@ -163,6 +163,12 @@ def test_draws_are_animated(which, request, tmp_path):
     assert (tmp_path / "draws.gif").read_bytes()[:3] == b"GIF"
 
 
+def test_a_point_estimate_has_no_draws_to_animate(em_result, tmp_path):
+    with pytest.raises(bg.ModelError, match="has no draws to show"):
+        plots.animate_posterior(em_result, to=tmp_path / "draws.gif")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_film_in_mp4_needs_ffmpeg_and_says_so(one_feature, tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.animation.writers.is_available", lambda name: name != "ffmpeg")
     with pytest.raises(bg.DataError, match=r"needs ffmpeg, which is not installed; write .gif or .html"):

@@ -230,7 +230,7 @@ def spoilt(values, row, number):
         (lambda v, at: Own(v * [0.0, 1.0]), bg.DataError, "column 'x0': a constant"),
         (lambda v, at: at / "none.parquet", FileNotFoundError, "no file"),
         (lambda v, at: at / "none*.parquet", FileNotFoundError, "no file"),
-        (lambda v, at: at / "x.csv", bg.DataError, "read only if it is"),
+        (lambda v, at: at / "x.doc", bg.DataError, "has to end in one of"),
         (lambda v, at: npy_of(np.asfortranarray(v), at / "f.npy"), bg.DataError, "columns first"),
         (lambda v, at: npy_of(np.array(["a"]), at / "t.npy"), bg.DataError, "dtype <U1"),
         (lambda v, at: da.from_array(v.astype(complex)), bg.DataError, "real numbers, got"),
@@ -251,7 +251,7 @@ def test_damaged_files_are_named(values, small, tmp_path):
     with pytest.raises(bg.DataError, match=r"is no \.npy file"):
         bg.fit(tmp_path / "no.npy", 2, engine="em")
     (tmp_path / "no.parquet").write_bytes(b"nothing")
-    with pytest.raises(bg.DataError, match="is no Parquet file"):
+    with pytest.raises(bg.DataError, match="cannot be read as PARQUET"):
         bg.fit(tmp_path / "no.parquet", 2, engine="em")
 
 
@@ -307,7 +307,7 @@ def test_command_line_fits_a_folder_and_writes_memberships(values, small, tmp_pa
     assert (tmp_path / "new.parquet").read_bytes() == (tmp_path / "m.parquet").read_bytes()
     said = run("predict", tmp_path / "r.nc", folder)
     assert said.exit_code == 2
-    assert "--memberships NAME.parquet" in said.output
+    assert "--memberships NAME.parquet" in " ".join(said.output.split())
 
 
 def test_command_line_reads_weights_and_columns_of_a_folder(values, small, tmp_path):

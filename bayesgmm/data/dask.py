@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from bayesgmm.data.reading import distinct
+from bayesgmm.arguments import suggested
+from bayesgmm.data.columns import names_rows
+from bayesgmm.data.names import distinct
 from bayesgmm.data.sources import Source
 from bayesgmm.data.sums import block_bounds
 from bayesgmm.errors import DataError, SourceError
@@ -33,14 +35,11 @@ class DaskSource(Source):
     one of them; without, blocks are computed in threads whenever they are read.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, columns: tuple[str, ...] = ()) -> None:
         features: tuple[str, ...] = ()
         if hasattr(data, "to_dask_array"):
-            data = data.to_frame() if data.ndim == 1 else data
-            data = data.select_dtypes("number")
+            data, self.said = _features(data.to_frame() if data.ndim == 1 else data, columns)
             features = distinct(tuple(str(name) for name in data.columns))
-            if not features:
-                raise DataError("`data` has no numeric column; convert some to numbers")
             data = data.to_dask_array(lengths=True)
         if data.ndim not in (1, 2) or data.dtype.kind not in "iuf":
             raise DataError(f"`data` has to hold rows of real numbers, got shape {data.shape} and dtype {data.dtype}")
@@ -48,7 +47,7 @@ class DaskSource(Source):
         if np.isnan(data.shape[0]):
             data = data.compute_chunk_sizes()
         n, d = data.shape
-        self.features = features or tuple(f"x{j}" for j in range(d))
+        self.features, self.named = features or tuple(f"x{j}" for j in range(d)), bool(features)
         rows = tuple(stop - start for start, stop in block_bounds(n, d))
         self._array = data.astype(np.float64).rechunk((rows, (d,))) if n else data
         self._held: tuple[Any, list[Any]] | None = None  # A client and the blocks that its workers keep.
@@ -79,6 +78,22 @@ class DaskSource(Source):
             window = slice(first, first + WINDOW)
             yield from _results(client, futures[window], bounds[window])
             futures[window] = [None] * len(futures[window])  # Workers forget what has been fetched.
+
+
+def _features(frame: Any, columns: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Return the columns of a Dask data frame that were chosen, or those of numbers; and what was left out."""
+    numeric = [str(name) for name in frame.select_dtypes("number").columns]
+    for name in columns:
+        if name not in numeric:
+            raise DataError(f"`data` has no numeric column {name!r}{suggested(name, numeric)}; it has {numeric}")
+    kept = list(columns) or [name for name in numeric if not names_rows(name)]
+    if not kept:
+        raise DataError("`data` has no numeric column; convert some to numbers")
+    left = [str(name) for name in frame.columns if str(name) not in kept]
+    if columns or not left:
+        return frame[kept], ()
+    why = ", ".join(f"{name!r} ({'called like a name of rows' if name in numeric else 'no numbers'})" for name in left)
+    return frame[kept], (f"columns left out: {why}",)
 
 
 def _apply(values: np.ndarray, start: int, function: Callable[..., Any]) -> tuple[int, Any]:

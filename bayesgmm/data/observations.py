@@ -11,14 +11,16 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.data import sums
-from bayesgmm.data.reading import as_doubles, distinct, plain_names, read_table
-from bayesgmm.data.sums import block_bounds, folded, summed
+from bayesgmm.data.columns import Table
+from bayesgmm.data.doubles import as_doubles
+from bayesgmm.data.extent import Extent, check_spread, extent_of, moments_of
+from bayesgmm.data.names import distinct, plain_names
+from bayesgmm.data.options import Reading, short_list
+from bayesgmm.data.reading import read_table, say
+from bayesgmm.data.sums import block_bounds, summed
+from bayesgmm.data.weights import COPIED_VALUES, alike, checked_weight
 from bayesgmm.errors import DataError
-from bayesgmm.kernels.steps import moments_about
-from bayesgmm.suffstats import SufficientStatistics
-
-#: Spreads outside these leave no room for squares and determinants in double precision.
-SMALLEST_SPREAD, LARGEST_SPREAD = 1e-152, 1e152
+from bayesgmm.parameters import read_only
 
 
 class Rows:
@@ -26,6 +28,7 @@ class Rows:
 
     __slots__ = ()
     features: tuple[str, ...]
+    named: bool
     origin: Float[np.ndarray, " d"]
     unit: Float[np.ndarray, " d"]
 
@@ -91,8 +94,37 @@ class Rows:
         """Return the rows of positive weight."""
         raise NotImplementedError
 
-    def matching(self, features: tuple[str, ...]) -> Self:
-        """Return the columns that carry these names."""
+    def matching(self, features: tuple[str, ...], named: bool = True) -> Self:
+        """Return the columns of a fit: by name, or by position and number where either has no names.
+
+        Parameters
+        ----------
+        features : tuple of str
+            Columns of the fit.
+        named : bool
+            Whether those are names that its table had.
+
+        Raises
+        ------
+        DataError
+            If a named column is missing, or the number of columns differs.
+        """
+        if not self.named and self.n_features == len(features):
+            return replace(self, features=features, named=named)  # pyright: ignore[reportArgumentType, reportReturnType, reportCallIssue]
+        if self.named and self.features == features:
+            return self
+        if self.named and named and set(features) <= set(self.features):
+            return self.picked(features)
+        given = f"{list(self.features)}" if self.named else f"{self.n_features} columns without names"
+        if self.named and not named:
+            raise DataError(
+                f"`data` has the columns {short_list(self.features)}, but what was fitted had none of its own: give "
+                f"an array of {len(features)} columns, in the order of the fit"
+            )
+        raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {given}")
+
+    def picked(self, features: tuple[str, ...]) -> Self:
+        """Return some of the columns, by their names."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
@@ -125,7 +157,7 @@ class Rows:
             If a column is constant, or its spread is beyond what squares can hold.
         """
         extent = self.extent()
-        _check_spread(extent, self.features)
+        check_spread(extent, self.features)
         middle, half = extent.low / 2 + extent.high / 2, extent.high / 2 - extent.low / 2
         mean, covariance = self.in_units(middle, half).moments()
         deviations = half * np.sqrt(np.diag(covariance))
@@ -158,6 +190,8 @@ class Observations(Rows):
         Names of the rows.
     origin, unit : array (d,)
         The pass over the data sees ``(values - origin) / unit``; 0 and 1 until `standardised`.
+    named : bool
+        Whether the columns had names; those of others are made up, and never matched.
 
     Examples
     --------
@@ -172,38 +206,86 @@ class Observations(Rows):
     index: np.ndarray | range
     origin: Float[np.ndarray, " d"]
     unit: Float[np.ndarray, " d"]
+    named: bool = True
 
     @classmethod
-    def of(cls, data: Any, sample_weight: Any = None) -> Observations:
+    def of(cls, data: Any, sample_weight: Any = None, reading: Reading | None = None) -> Observations:
         """Check a table and its row weights.
 
         Parameters
         ----------
         data : array (n,) or (n, d), list, DataFrame or Series (pandas, polars), xarray object
-            The numeric columns of a data frame become features; its index names the rows.
-        sample_weight : array (n,), optional
-            Non-negative frequency weights; all 1 where not given.
+            Columns of numbers become features, whatever their type; the index of a data frame, or a column of ids,
+            names the rows.
+        sample_weight : array (n,) or str, optional
+            Non-negative frequency weights, or the column that has them; all 1 where not given.
+        reading : Reading, optional
+            Which columns are features, what names the rows, what becomes of missing values.
 
         Raises
         ------
         DataError
             If the table is empty, ragged, not numeric, not finite, or the weights do not fit.
+
+        Warns
+        -----
+        DataWarning
+            If columns are left out, set aside as names of the rows, or converted.
         """
         if isinstance(data, Observations):
-            return data if sample_weight is None else data._weighted(sample_weight)
-        table, features, index = read_table(data)
-        values = as_doubles(table, "data")
+            rows = data._own_again()
+            return rows if sample_weight is None else rows._weighted(sample_weight)
+        reading = (reading or Reading()).checked()
+        weights = sample_weight if isinstance(sample_weight, str) else None
+        table = read_table(data, reading, weights)
+        return cls.of_table(table, sample_weight if weights is None else table.weights, reading)
+
+    @classmethod
+    def of_table(cls, table: Table, sample_weight: Any, reading: Reading) -> Observations:
+        """Check a table whose columns are chosen; a copy is kept, but of many values."""
+        values = as_doubles(table.values, "data")
         if values.ndim not in (1, 2):
             raise DataError(f"`data` has to be (n,) or (n, d), got shape {values.shape}")
-        values = np.ascontiguousarray(values[:, None] if values.ndim == 1 else values)
+        values = _own(values[:, None] if values.ndim == 1 else values, table)
         n, d = values.shape
         if n == 0 or d == 0:
             raise DataError(f"`data` is empty: got shape {values.shape}; give at least one row and one column")
-        features = distinct(features) or tuple(f"x{j}" for j in range(d))
-        _check_finite(values, features)
-        index = range(n) if index is None else plain_names(index, "row")
+        features = distinct(table.features) or tuple(f"x{j}" for j in range(d))
+        index = range(n) if table.index is None else plain_names(table.index, "row")
         weight = alike(1.0, n) if sample_weight is None else checked_weight(sample_weight, n)
-        return cls(values, weight, features, index, np.zeros(d), np.ones(d))
+        rows = cls(values, weight, features, index, np.zeros(d), np.ones(d), bool(table.features))
+        said = table.said
+        if reading.missing == "drop":
+            rows, dropped = rows.without_missing()
+            said = (*said, *dropped)
+        _check_finite(rows.values, features, reading)
+        say(said)
+        return rows
+
+    def without_missing(self) -> tuple[Self, tuple[str, ...]]:
+        """Return the rows that have every value, and a sentence on those that have not."""
+        bad = np.isnan(self.values).any(axis=1)
+        if not bad.any():
+            return self, ()
+        if bad.all():
+            raise DataError(f"`data` has a missing value in each of its {len(bad)} rows: none is left")
+        at = np.flatnonzero(bad)
+        listed = ", ".join(str(row) for row in at[:5]) + (", ..." if at.size > 5 else "")
+        kept = self.taken(np.flatnonzero(~bad))
+        if kept.sample_weight.strides != (0,):
+            checked_weight(kept.sample_weight, len(kept))
+        return kept, (f"{at.size} of {len(bad)} rows were dropped, for they have missing values: rows {listed}",)
+
+    def frozen(self) -> Self:
+        """Return the same rows, not to be written to."""
+        return replace(self, values=read_only(self.values), sample_weight=read_only(self.sample_weight))
+
+    def _own_again(self) -> Self:
+        """Return frozen rows as a copy: compiled loops are made for arrays that can be written to."""
+        if self.values.flags.writeable or self.values.size > COPIED_VALUES:
+            return self
+        weight = self.sample_weight if self.sample_weight.strides == (0,) else self.sample_weight.copy()
+        return replace(self, values=self.values.copy(), sample_weight=weight)
 
     def _weighted(self, sample_weight: Any) -> Observations:
         return replace(self, sample_weight=checked_weight(sample_weight, len(self)))
@@ -269,24 +351,11 @@ class Observations(Rows):
         weight = self.sample_weight[at] if len(weights) == len(self) else alike(weights[0], len(values))
         return replace(self, values=values, sample_weight=weight, index=_named(self.index, at))
 
-    def matching(self, features: tuple[str, ...]) -> Self:
-        """Return the columns that carry these names, or all if unnamed and as many.
-
-        Raises
-        ------
-        DataError
-            If a named column is missing, or the number of columns differs.
-        """
-        if self.features == features:
-            return self
-        if set(features) <= set(self.features):
-            at = [self.features.index(name) for name in features]
-            values = np.ascontiguousarray(self.values[:, at])
-            return replace(self, values=values, features=features, origin=self.origin[at], unit=self.unit[at])
-        unnamed = self.features == tuple(f"x{j}" for j in range(self.n_features))
-        if unnamed and self.n_features == len(features):
-            return replace(self, features=features)
-        raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
+    def picked(self, features: tuple[str, ...]) -> Self:
+        """Return some of the columns, by their names."""
+        at = [self.features.index(name) for name in features]
+        values = np.ascontiguousarray(self.values[:, at])
+        return replace(self, values=values, features=features, origin=self.origin[at], unit=self.unit[at])
 
 
 def _named(index: np.ndarray | range, at: Any) -> np.ndarray | range:
@@ -297,14 +366,24 @@ def _named(index: np.ndarray | range, at: Any) -> np.ndarray | range:
     return index.start + index.step * (np.flatnonzero(at) if at.dtype == bool else at)
 
 
-def _check_finite(values: Float[np.ndarray, "n d"], features: tuple[str, ...]) -> None:
+def _own(values: np.ndarray, table: Table) -> np.ndarray:
+    """Return rows in order, as a copy if others hold them too and they are not too many."""
+    ordered, given = np.ascontiguousarray(values), table.values
+    converted = isinstance(given, (list, tuple)) or (
+        isinstance(given, np.ndarray) and not np.may_share_memory(ordered, given)
+    )
+    return ordered if table.fresh or converted or ordered.size > COPIED_VALUES else ordered.copy()
+
+
+def _check_finite(values: Float[np.ndarray, "n d"], features: tuple[str, ...], reading: Reading) -> None:
     blocks = (values[start : start + sums.CHUNK_ROWS] for start in range(0, len(values), sums.CHUNK_ROWS))
     if not all(np.isfinite(block).all() for block in blocks):
-        _refuse_rows(np.isnan(values), features, "missing (NaN)")
-        _refuse_rows(np.isinf(values), features, "infinite")
+        drop = f"drop ({reading.option('missing')} drop) or replace them"
+        _refuse_rows(np.isnan(values), features, "missing (NaN)", drop)
+        _refuse_rows(np.isinf(values), features, "infinite", "drop or replace them")
 
 
-def _refuse_rows(bad: np.ndarray, features: tuple[str, ...], word: str) -> None:
+def _refuse_rows(bad: np.ndarray, features: tuple[str, ...], word: str, advice: str) -> None:
     rows = np.flatnonzero(bad.any(axis=1))
     if rows.size:
         columns = [features[j] for j in np.flatnonzero(bad.any(axis=0))]
@@ -312,112 +391,5 @@ def _refuse_rows(bad: np.ndarray, features: tuple[str, ...], word: str) -> None:
         listed = ", ".join(str(r) for r in rows[:5]) + (", ..." if rows.size > 5 else "")
         raise DataError(
             f"`data` has {rows.size} of {len(bad)} rows with {word} values, the first at row {rows[0]} "
-            f"(rows {listed}; columns {named}); drop or replace them"
-        )
-
-
-def alike(weight: float, n: int) -> Float[np.ndarray, " n"]:
-    """Return n equal weights that take the room of one; they cannot be written to."""
-    return np.broadcast_to(np.float64(weight), n)
-
-
-def collected(weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return row weights as `alike` if they are: a file holds each of them, and sums differ in the last digit."""
-    stays = weight.strides == (0,) or not (weight == weight[0]).all()
-    return weight if stays else alike(weight[0], len(weight))
-
-
-def checked_weight(sample_weight: Any, n: int) -> Float[np.ndarray, " n"]:
-    """Return n row weights, or say what keeps them from being frequencies."""
-    weight = as_doubles(sample_weight, "sample_weight")
-    if weight.shape != (n,):
-        raise DataError(f"`sample_weight` has to have shape ({n},), one weight per row, got {weight.shape}")
-    bad = np.flatnonzero(~np.isfinite(weight) | (weight < 0))
-    if bad.size:
-        raise DataError(
-            f"`sample_weight` has to be finite and at least 0, got {weight[bad[0]]} at row {bad[0]} "
-            f"({bad.size} of {n} rows)"
-        )
-    with np.errstate(over="ignore"):
-        total = weight.sum()
-    # Normalised weights sum to 1 but for rounding.
-    if total <= 1 + 1e-9 or not np.isfinite(total):
-        raise DataError(
-            f"`sample_weight` sums to {total:.6g}: weights count rows (weight 3 equals the row three "
-            "times), so they have to sum to more than 1; multiply normalised weights by the number of rows"
-        )
-    return weight if weight.strides == (0,) else np.ascontiguousarray(weight)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Extent:
-    """How far rows reach.
-
-    Attributes
-    ----------
-    low, high : array (d,)
-        Least and largest value among the rows that count; infinite and crossed where none does.
-    rows : int
-        Rows that count.
-    missing, infinite : tuple of int
-        Number of rows with such a value, the first of them (-1 if none) and a column of it.
-    """
-
-    low: Float[np.ndarray, " d"]
-    high: Float[np.ndarray, " d"]
-    rows: int
-    missing: tuple[int, int, int] = (0, -1, -1)
-    infinite: tuple[int, int, int] = (0, -1, -1)
-
-    def __add__(self, other: Extent) -> Extent:
-        """Pool two parts of the rows, the first before the second."""
-        bad = [
-            (one[0] + two[0], *(one if one[0] else two)[1:])
-            for one, two in ((self.missing, other.missing), (self.infinite, other.infinite))
-        ]
-        low, high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
-        return Extent(low, high, self.rows + other.rows, *bad)
-
-
-def extent_of(block: Observations, start: int) -> Extent:
-    """Return how far a block of rows reaches."""
-    del start
-    x = block.values if (block.weights > 0).all() else block.values[block.sample_weight > 0]
-    if len(x) == 0:
-        return Extent(np.full(block.n_features, np.inf), np.full(block.n_features, -np.inf), 0)
-    return Extent(x.min(axis=0), x.max(axis=0), len(x))
-
-
-def moments_of(block: Observations, start: int, about: Float[np.ndarray, " d"]) -> SufficientStatistics:
-    """Return weighted sums of a block about a point, as seen."""
-    del start
-    d = block.n_features
-
-    def one_part(start: int, stop: int, totals: Any) -> None:
-        for chunk, first_row in enumerate(range(start, stop, sums.CHUNK_ROWS)):
-            rows = slice(first_row, min(first_row + sums.CHUNK_ROWS, stop))
-            x = (block.values[rows] - block.origin) * (1 / block.unit)
-            found = moments_about(x, block.sample_weight[rows], about)
-            for total, amount in zip(totals, found, strict=True):
-                total[chunk] = amount
-
-    counts, first, second = folded(one_part, len(block), [(1,), (1, d), (1, d, d)])
-    return SufficientStatistics(about[None], counts, first, second)
-
-
-def _check_spread(extent: Extent, features: tuple[str, ...]) -> None:
-    """Refuse columns that are constant to rounding, or too widely or narrowly spread."""
-    low, high = extent.low, extent.high
-    spread = high / 2 - low / 2
-    constant = spread <= 8 * np.finfo(float).eps * np.maximum(np.abs(low), np.abs(high)) / 2
-    if constant.any():
-        names = ", ".join(repr(features[j]) for j in np.flatnonzero(constant))
-        what = "all rows of `data` are equal in" if extent.rows > 1 else "`data` has only one row that counts in"
-        raise DataError(f"{what} column {names}: a constant says nothing about groups; drop it or give more rows")
-    extreme = np.flatnonzero((spread < SMALLEST_SPREAD) | (spread > LARGEST_SPREAD))
-    if extreme.size:
-        j = extreme[0]
-        raise DataError(
-            f"`data` column {features[j]!r} spreads over {spread[j]:.3g}, whose square a double cannot hold; "
-            "measure it in another unit"
+            f"(rows {listed}; columns {named}); {advice}"
         )

@@ -1,110 +1,109 @@
-"""Tables as users have them, turned into arrays of doubles with their names, or refused in a sentence."""
+"""Tables as users have them, turned into arrays with their names, or refused in a sentence."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from bayesgmm.errors import DataError
+from bayesgmm.data.columns import Table, chosen
+from bayesgmm.data.doubles import as_doubles
+from bayesgmm.data.files import Columns, columns_of, read_file
+from bayesgmm.data.names import distinct, joined_name
+from bayesgmm.data.options import Reading
+from bayesgmm.errors import DataError, DataWarning
+
+PACKAGE = str(Path(__file__).parent.parent)
 
 
-def read_table(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
+def read_table(data: Any, reading: Reading, weights: str | None = None) -> Table:
     """Return the table of a data frame, xarray object or array, with its names where it has some."""
     if data is None or isinstance(data, (str, bytes)):
         raise DataError(f"`data` has to be a table of numbers, got {type(data).__name__}; read the file first")
     if hasattr(data, "dims") and hasattr(data, "coords"):
-        return _read_xarray(data)
+        return _unchosen(_read_xarray(data), reading, weights)
     if not hasattr(data, "collect") and hasattr(data, "columns"):
-        distinct(tuple(_name(name) for name in data.columns))
+        distinct(tuple(joined_name(name) for name in data.columns))
     frame = nw.from_native(data, pass_through=True, allow_series=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if isinstance(frame, nw.Series):
-        frame = frame.alias(str(frame.name or "x0")).to_frame()
+        return _read_series(frame, reading, weights)
     if not isinstance(frame, nw.DataFrame):
-        return data, (), None
-    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
-    if not numeric:
-        raise DataError(f"`data` has no numeric column among {list(frame.columns)}; convert some to numbers")
-    table = np.empty((len(frame), len(numeric)))
-    for j, name in enumerate(numeric):
-        table[:, j] = as_doubles(frame.get_column(name).to_numpy(), f"data[{name!r}]")
-    index = getattr(nw.to_native(frame), "index", None)
-    return table, tuple(_name(n) for n in numeric), None if index is None else np.asarray(index)
+        return _unchosen(Table(data, ()), reading, weights)
+    return choose(columns_of(frame), reading, "`data`", weights)
 
 
-def _name(name: Any) -> str:
-    """Return a name as text, several levels of one joined."""
-    return " / ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+def table_of_file(path: str, reading: Reading, weights: str | None = None) -> Table:
+    """Return the table of a file, or of standard input."""
+    return choose(read_file(path, reading), reading, "standard input" if path == "-" else repr(path), weights)
 
 
-def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names of columns, or say which stands more than once or cannot be written to a file."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"`data` has columns of the same name, more than once: {twice[:5]}; rename them")
-    plain_names(np.array(names, dtype=object), "column")
-    return names
+def choose(found: Columns, reading: Reading, source: str, weights: str | None = None) -> Table:
+    """Return the features of a table among its columns."""
+    if not found.columns:
+        raise DataError("`data` has no numeric column among none; convert some to numbers")
+    rows = len(found.columns[0].cells())
+    if not rows:
+        raise DataError(f"`data` is empty: got shape {(0, len(found.columns))}; give at least one row and one column")
+    has_names = found.index is not None and not _counts(found.index)
+    reading = reading if found.named else replace(reading, of_fit=())
+    table = chosen(found.columns, reading, source, weights=weights, has_names=has_names)
+    said = () if reading.of_fit else (*found.said, *table.said)
+    index = found.index if table.index is None else table.index
+    return replace(table, index=index, said=said, features=table.features if found.named else ())
 
 
-def plain_names(names: np.ndarray, what: str) -> np.ndarray:
-    """Return names as numbers, dates or text that a file can hold; levels of one name are joined."""
-    if names.dtype.kind != "O":
-        return names
-    written = [_name(name) for name in names]
-    for name in written:
-        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise DataError(f"`data` has a {what} name that no file can hold: {name!r}; rename it")
-    return np.array(written, dtype=str)
+def say(said: tuple[str, ...]) -> None:
+    """Tell the user what was recognised, converted, set aside or left out of a table."""
+    for sentence in said:
+        warnings.warn(DataWarning(sentence), skip_file_prefixes=(PACKAGE,))
 
 
-def _read_xarray(data: Any) -> tuple[Any, tuple[str, ...], np.ndarray | None]:
+def _counts(index: np.ndarray) -> bool:
+    """Return whether names of rows are the numbers that every data frame has."""
+    return index.dtype.kind == "i" and bool((index == np.arange(len(index))).all())
+
+
+def _read_series(series: nw.Series[Any], reading: Reading, weights: str | None) -> Table:
+    """Return one column; it has a name, or none."""
+    named = series.name is not None and str(series.name) != ""
+    found = columns_of(series.alias(str(series.name) if named else "x0").to_frame())
+    if not named:
+        found.named, reading = False, replace(reading, of_fit=())
+    else:
+        # It is the one column that was meant, even if it counts the rows.
+        reading = reading if reading.of_fit else replace(reading, columns=[str(series.name)])
+    return choose(found, reading, "`data`", weights)
+
+
+def _unchosen(table: Table, reading: Reading, weights: str | None) -> Table:
+    """Return a table of numbers alone, of which columns can be chosen if it has names."""
+    if weights is not None:
+        raise DataError(f"`sample_weight` is {weights!r}, but `data` has no column of weights: give an array of them")
+    asked = {"columns": reading.columns, "index": reading.index}
+    for option, value in asked.items():
+        if value is not None and not reading.of_fit and not (option == "columns" and table.features):
+            raise DataError(f"{reading.option(option)} is {value!r}, but `data` has no names to choose by")
+    wanted = reading.wanted(list(table.features), "`data`") if table.features else ()
+    if not wanted:
+        return table
+    missing = [name for name in wanted if name not in table.features]
+    if missing:
+        raise DataError(f"`data` has to have the columns {list(wanted)} of the fit, got {list(table.features)}")
+    values = as_doubles(table.values, "data")[:, [table.features.index(name) for name in wanted]]
+    return replace(table, values=values, features=wanted)
+
+
+def _read_xarray(data: Any) -> Table:
     """Return rows (first dimension) and columns (second, or the variables of a Dataset)."""
     array = data.to_dataarray("feature").transpose(..., "feature") if hasattr(data, "data_vars") else data
     if array.ndim not in (1, 2):
         raise DataError(f"`data` has to have one or two dimensions, got {dict(array.sizes)}")
     row, *column = array.dims
     features = tuple(str(name) for name in array[column[0]].values) if column and column[0] in array.coords else ()
-    return array.values, features, array[row].values if row in array.coords else None
-
-
-def as_doubles(values: Any, name: str) -> np.ndarray:
-    """Return an array of doubles, missing ones NaN, or say why it is none."""
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
-        values = np.where(np.ma.getmaskarray(values), np.nan, values.data)
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"`{name}` is ragged: its rows differ in length ({error})") from error
-    if array.dtype == object:
-        array = _objects_as_numbers(array, name)
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"`{name}` has to hold real numbers, got dtype {array.dtype}; convert or encode it first")
-    with np.errstate(over="ignore"):
-        # One copy at most: to another order and type at once.
-        return array.astype(np.float64, order="C", copy=False)
-
-
-def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
-    """Convert an object array whose every element is a real number or missing."""
-    numbers = np.empty(array.shape)
-    for position, value in np.ndenumerate(array):
-        missing = value is None or type(value).__name__ == "NAType"
-        if not missing and (isinstance(value, (bool, str, bytes, complex)) or not hasattr(value, "__float__")):
-            raise DataError(
-                f"`{name}` has to hold real numbers, got {_short(value)} ({type(value).__name__}) at {position}; "
-                "convert or encode it first"
-            )
-        try:
-            numbers[position] = np.nan if missing else float(value)  # pyright: ignore[reportArgumentType]
-        except (OverflowError, TypeError, ValueError) as error:
-            raise DataError(f"`{name}` has a value at {position} that no double holds ({error})") from error
-    return numbers
-
-
-def _short(value: Any) -> str:
-    """Return what a value looks like, in a few words."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return Table(array.values, features, array[row].values if row in array.coords else None)

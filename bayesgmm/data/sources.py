@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from bayesgmm.data.reading import distinct
+from bayesgmm.arguments import suggested
+from bayesgmm.data.columns import names_rows
+from bayesgmm.data.names import distinct
 from bayesgmm.errors import DataError, SourceError
 
 #: What reads a folder or file, by the end of its name.
@@ -33,6 +35,10 @@ class Source(ABC):
     """Rows that can be read in blocks."""
 
     features: tuple[str, ...]
+    #: Whether the columns have names of their own; those of others are made up, and never matched.
+    named: bool = True
+    #: What was left out, in sentences.
+    said: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -75,7 +81,7 @@ class ArrayFile(Source):
         needed = self._offset + self._n * self._d * dtype.itemsize
         if os.path.getsize(self.path) < needed:
             raise DataError(f"{self.path!r} ends before its {self._n} rows do; write it again")
-        self.features = features or tuple(f"x{j}" for j in range(self._d))
+        self.features, self.named = features or tuple(f"x{j}" for j in range(self._d)), bool(features)
 
     def __len__(self) -> int:
         return self._n
@@ -107,7 +113,7 @@ class Mapped(Source):
         if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
             raise DataError(f"`data` has to hold rows of real numbers, got shape {array.shape}, dtype {array.dtype}")
         self._array = array.reshape(len(array), -1)
-        self.features = tuple(f"x{j}" for j in range(self._array.shape[1]))
+        self.features, self.named = tuple(f"x{j}" for j in range(self._array.shape[1])), False
 
     def __len__(self) -> int:
         return len(self._array)
@@ -179,18 +185,24 @@ class Parquet(Decoded):
 
     def __init__(self, path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> None:
         super().__init__()
-        from pyarrow import types
-
         self.path = os.fspath(path)
         found = self._dataset()
-        schema = found.schema
-        numeric = [f.name for f in schema if types.is_integer(f.type) or types.is_floating(f.type)]
+        kinds = {field.name: _kind(field.type) for field in found.schema}
+        numeric = [name for name, kind in kinds.items() if not kind]
         unknown = [name for name in columns if name not in numeric]
         if unknown:
-            raise DataError(f"{self.path!r} has no numeric column {unknown[0]!r}; it has {numeric}")
-        if not numeric:
-            raise DataError(f"{self.path!r} has no numeric column among {schema.names}; convert some to numbers")
-        self.features = distinct(tuple(columns or numeric))
+            raise DataError(
+                f"{self.path!r} has no numeric column {unknown[0]!r}{suggested(unknown[0], numeric)}; it has {numeric}"
+            )
+        aside = {name: "called like a name of rows" for name in numeric if names_rows(name) and not columns}
+        features = tuple(columns or (name for name in numeric if name not in aside))
+        if not features:
+            raise DataError(f"{self.path!r} has no numeric column among {list(kinds)}; convert some to numbers")
+        self.features = distinct(features)
+        left = {name: aside.get(name) or kind for name, kind in kinds.items() if name not in features}
+        if left and not columns:
+            listed = ", ".join(f"{name!r} ({why})" for name, why in left.items())
+            self.said = (f"columns left out: {listed}",)
         self._n = found.count_rows()
 
     def _dataset(self) -> Any:
@@ -217,7 +229,7 @@ class Parquet(Decoded):
         options = ParquetFragmentScanOptions(pre_buffer=False)
         ahead = {"batch_readahead": 1, "fragment_readahead": 1, "fragment_scan_options": options, "use_threads": False}
         for batch in self._dataset().to_batches(columns=list(self.features), batch_size=65_536, **ahead):
-            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+            columns = [_as_float(column).to_numpy(zero_copy_only=False) for column in batch.columns]
             yield np.column_stack(columns).astype(np.float64, copy=False)
 
     def column(self, name: str) -> Float[np.ndarray, " n"]:
@@ -242,7 +254,7 @@ class Zarr(Decoded):
         if getattr(array, "ndim", 0) not in (1, 2) or array.dtype.kind not in "iuf":
             raise DataError(f"{self.path!r} has to hold one array of rows of real numbers")
         self._n, d = array.shape[0], array.shape[1] if array.ndim == 2 else 1
-        self.features = tuple(f"x{j}" for j in range(d))
+        self.features, self.named = tuple(f"x{j}" for j in range(d)), False
 
     def _array(self) -> Any:
         try:
@@ -284,12 +296,25 @@ def source_of(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> So
                 f"{name!r} has no names to choose {list(columns)} by: its columns are {list(array.features)}"
             )
         return array
-    if name.endswith(PARQUET) or os.path.isdir(name):
-        return Parquet(name, columns)
-    raise DataError(
-        f"`data` is the path {name!r}, which is read only if it is .parquet (or a folder or pattern of those), .npy or "
-        ".zarr; read another file first and give the table"
-    )
+    return Parquet(name, columns)
+
+
+def _kind(type_: Any) -> str:
+    """Return what a column of Parquet holds, where it is no numbers."""
+    from pyarrow import types
+
+    if types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_):
+        return ""
+    if types.is_boolean(type_):
+        return "yes or no"
+    return "dates or times" if types.is_temporal(type_) else "lists" if types.is_nested(type_) else "text"
+
+
+def _as_float(column: Any) -> Any:
+    """Return a column of decimals as doubles, and others as they are."""
+    import pyarrow as pa
+
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
 def _npy_header(file: Any, path: str) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -11,9 +11,11 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from bayesgmm.data.observations import Extent, Observations, Rows, alike, checked_weight
+from bayesgmm.data.extent import Extent
+from bayesgmm.data.observations import Observations, Rows
 from bayesgmm.data.sources import Source
 from bayesgmm.data.sums import block_bounds, summed
+from bayesgmm.data.weights import alike, checked_weight
 from bayesgmm.errors import DataError
 
 
@@ -62,6 +64,8 @@ class StoredObservations(Rows):
         The pass over the data sees ``(values - origin) / unit``.
     reach : Extent
         Found when the rows were checked.
+    named : bool
+        Whether the columns have names of their own.
     """
 
     source: Source
@@ -70,6 +74,7 @@ class StoredObservations(Rows):
     origin: Float[np.ndarray, " d"]
     unit: Float[np.ndarray, " d"]
     reach: Extent
+    named: bool = True
 
     @classmethod
     def of(cls, source: Source, sample_weight: Any = None) -> StoredObservations:
@@ -90,7 +95,7 @@ class StoredObservations(Rows):
             raise DataError("`sample_weight` of a source has to be positive, got 0; leave those rows out of the file")
         reach = summed(source.each(_reach, block_bounds(n, d)))
         _refuse(reach, source.features, n)
-        return cls(source, weight, source.features, np.zeros(d), np.ones(d), reach)
+        return cls(source, weight, source.features, np.zeros(d), np.ones(d), reach, source.named)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -130,7 +135,7 @@ class StoredObservations(Rows):
         parts: list[np.ndarray] = []
         self.map_blocks(_picked, at, sink=lambda _, values: parts.append(values))
         weight = alike(1.0, len(at)) if self.sample_weight is None else self.sample_weight[at]
-        return Observations(np.concatenate(parts), weight, self.features, at, self.origin, self.unit)
+        return Observations(np.concatenate(parts), weight, self.features, at, self.origin, self.unit, self.named)
 
     def fingerprint(self) -> str:
         """Return a digest of what names the source, how far its rows reach, their weights and coordinates."""
@@ -139,16 +144,14 @@ class StoredObservations(Rows):
             digest.update(np.ascontiguousarray(part))
         return digest.hexdigest()
 
-    def matching(self, features: tuple[str, ...]) -> Self:
-        """Return the rows, whose columns have to be those of a fit.
+    def picked(self, features: tuple[str, ...]) -> Self:
+        """Refuse to choose among the columns of a source: its reader chooses.
 
         Raises
         ------
         DataError
-            If they are others.
+            Always.
         """
-        if self.features == features:
-            return self
         raise DataError(f"`data` has to have the columns {list(features)} of the fit, got {list(self.features)}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.em import EM
-from bayesgmm.errors import DataError
+from bayesgmm.errors import DataError, ModelError
 from bayesgmm.estep import responsibilities
 from bayesgmm.fitting import fit
 from bayesgmm.memberships import thinned
@@ -86,7 +86,11 @@ def animate_posterior(result: MixtureResult, *, features: Any = None, to: str | 
     ------
     DataError
         If there are no such features, or the file cannot be written.
+    ModelError
+        If the result is a point estimate: it has no draws.
     """
+    if result.is_point:
+        raise ModelError("a point estimate has no draws to show one after the other; fit with draws, or animate_em")
     written, draws = _checked(to), thinned(result.draws(), MOST_FRAMES)
     return _shown(Film.of(result, draws, [f"draw {at}" for at in range(len(draws.weights))], features), written)
 

@@ -12,6 +12,7 @@ from bayesgmm.errors import DataError, ModelError
 from bayesgmm.estep import responsibilities
 from bayesgmm.memberships import thinned
 from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, colour, mixed
+from bayesgmm.schema import observations_of
 
 if TYPE_CHECKING:
     from bayesgmm.result import MixtureResult
@@ -22,7 +23,7 @@ MOST_PAIRED, MOST_DRAWS = 300, 200
 
 def sampled_rows(result: MixtureResult, data: Any, most: int = MOST_ROWS) -> tuple[Observations, str]:
     """Return at most so many rows, as seen, and what the title has to say of that."""
-    rows = result.data if data is None else result.as_seen(data)
+    rows = observations_of(result.tree) if data is None else result.as_seen(data)
     number = result.n_rows if data is None else len(rows)
     drawn = rows.subsample(most, np.random.default_rng(0))
     return drawn, f"\n({len(drawn):,} of {number:,} rows)" if number > len(drawn) else ""
@@ -92,7 +93,7 @@ def membership(result: MixtureResult, row: Any, *, data: Any = None, backend: Ba
     """
     if result.is_point:
         raise ModelError("a point estimate has one membership, without a distribution; fit with draws")
-    rows: Any = result.data if data is None else result.as_seen(data)
+    rows: Any = observations_of(result.tree) if data is None else result.as_seen(data)
     at = np.flatnonzero(np.asarray(rows.index) == row)
     if at.size == 0:
         raise DataError(f"no row is called {row!r}; the first are {list(rows.index[:3])}")
@@ -132,8 +133,9 @@ def entropy(result: MixtureResult, *, data: Any = None, backend: Backend | None 
     for c in range(k):
         here = found["label"].values == c
         overlap, parameter = (found[name].values[here] for name in ("entropy_overlap", "entropy_parameter"))
-        canvas.panels[0].points(overlap, parameter, c, alpha=0.7)
-    canvas.panels[0].labels(f"Why rows are unsure{said}", "overlap of groups (nats)", "uncertain parameters (nats)")
+        canvas.panels[0].points(overlap, np.nan_to_num(parameter), c, alpha=0.7)
+    unit = "not known of a point" if result.is_point else "nats"
+    canvas.panels[0].labels(f"Why rows are unsure{said}", "overlap of groups (nats)", f"uncertain parameters ({unit})")
     canvas.legend()
     return canvas.collection
 

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from bayesgmm.data import Observations, Reading
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.result import MixtureResult
 
@@ -72,6 +73,12 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Return the rows as a data frame if the columns have names."""
         named = getattr(self, "feature_names_in_", None)
         return rows if named is None else pd.DataFrame(rows, columns=named)
+
+    def _rows(self, rows: np.ndarray, weight: np.ndarray | None = None) -> Observations:
+        """Return all columns as features, whatever they are called: scikit-learn leaves none out."""
+        named = getattr(self, "feature_names_in_", None)
+        reading = Reading(columns=None if named is None else list(named))
+        return Observations.of(self._named(rows), weight, reading)
 
     def _seen(self, X: Any) -> np.ndarray:
         """Check new rows against the fitted ones."""

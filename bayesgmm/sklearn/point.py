@@ -133,7 +133,7 @@ class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
         self._check_parameters(values, xp=np)  # pyright: ignore[reportAttributeAccessIssue]
         began = time.perf_counter()
         unit = "common" if self.covariance_type == "spherical" else "feature"
-        data = Observations.of(self._named(values), weight[weight > 0]).standardised(unit)
+        data = self._rows(values, weight[weight > 0]).standardised(unit)
         goes_on = self.warm_start and hasattr(self, "converged_")
         telling = Telling(self, 1 if goes_on else self.n_init, values)
         best, lower_bound = self._best_climb(values, data, goes_on, telling)

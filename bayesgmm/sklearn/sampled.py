@@ -145,12 +145,11 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         rows, weight = self._checked(X, sample_weight)
         data = self._named(rows)
         engine = (Gibbs if self.sampler == "gibbs" else NUTS)(draws=self.draws, tune=self.tune, chains=self.chains)
-        model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(data))  # pyright: ignore[reportArgumentType]
+        model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(self._rows(rows)))  # pyright: ignore[reportArgumentType]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         start = self._start(data, weight, seed)
-        result = fit(
-            data, model, engine=engine, start=start, seed=seed, sample_weight=weight, progress=self.verbose > 0
-        )
+        settings: Any = {"engine": engine, "start": start, "seed": seed, "progress": self.verbose > 0}
+        result = fit(self._rows(rows), model, sample_weight=weight, **settings)
         self._take_prior(result.model.prior_for(result.data))
         self.converged_, self.n_iter_ = not result.warnings, self.tune + self.draws
         self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in result.draws().arrays)))
