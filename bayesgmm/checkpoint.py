@@ -27,7 +27,7 @@ from bayesgmm.storage import write_whole
 #: at most a twentieth of the time goes into them.
 SECONDS, TIMES = 1.0, 20.0
 #: Raised when engines keep other arrays, or under other names.
-LAYOUT = 2
+LAYOUT = 3
 #: Bytes of what the passes of one chain gave that are kept.
 MOST_KEPT = 64_000_000
 

@@ -23,6 +23,7 @@ from bayesgmm.kernels.climb import (
     set_out_each,
     stand_at,
 )
+from bayesgmm.kernels.leaps import HELD, LEAPT, paces
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import as_arrays, mean_factors
 from bayesgmm.threads import SERIAL_WORK, mapped, worth
@@ -31,6 +32,12 @@ from bayesgmm.threads import SERIAL_WORK, mapped, worth
 STRETCH = 256
 #: Numbers of traces that are written at a time: 8 MB.
 MOST_KEPT = 1_000_000
+#: Differences of points from which leaps are made, and numbers of each climb for which there is room in them: 2 MB.
+DIFFERENCES, MOST_REMEMBERED = 5, 250_000
+#: Differences of which so little is not in the span of others are dropped.
+DEPENDENT = 1e-3
+#: Evaluations of a climb after which it makes leaps: those that are over by then are plain.
+SETTLING = 10
 #: How the climb of a start ended that was left behind, beside the ends that compiled loops know.
 LEFT = 3
 #: Evaluations after which starts are looked at that may be left behind.
@@ -53,12 +60,15 @@ class Stopping:
         What is kept of every iteration.
     leaves : bool
         Whether starts that are hopelessly far below the highest are left behind.
+    settling : int, optional
+        Evaluations after which leaps are made where they lead higher (`kernels.leaps`); none where it is not given.
     """
 
     max_iter: int
     tol: float
     trace: Literal["objective", "parameters"] = "objective"
     leaves: bool = False
+    settling: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -71,9 +81,9 @@ class Climbs:
         k and d.
     state : array (start, 2, number)
         Weights, means and covariances, one after another: to be evaluated next, and evaluated last.
-    progress : array (start, 4)
+    progress : array (start, 5)
         Log posterior up to a constant, its last gain, the rise estimated to be still to come, and that constant, which
-        is known at the end; nats.
+        is known at the end; nats. Last, what an iteration leaves of a distance at most, if leaps told it.
     ends, evaluations : int array (start,)
         How each climb ended, or that it goes on; how often its log posterior was computed.
     stretches : list of tuple
@@ -92,7 +102,7 @@ class Climbs:
     def at(cls, first: MixtureParameters) -> Climbs:
         """Stand at a grid (start,) of starting values."""
         number, k, d = first.means.shape
-        state, progress = np.empty((number, 2, k * (1 + d + d * d))), np.empty((number, 4))
+        state, progress = np.empty((number, 2, k * (1 + d + d * d))), np.empty((number, 5))
         stand_at(*first.arrays, state, progress)
         return cls((k, d), state, progress, np.zeros(number, int), np.zeros(number, int), [])
 
@@ -119,6 +129,11 @@ class Climbs:
     def remaining(self) -> Float[np.ndarray, " start"]:
         """The rise estimated to be still to come; nats."""
         return self.progress[:, 2]
+
+    @property
+    def rate(self) -> Float[np.ndarray, " start"]:
+        """What an iteration leaves of a distance at most, near where each ended; NaN if no leap told it."""
+        return self.progress[:, 4]
 
     @property
     def converged(self) -> np.ndarray:
@@ -165,7 +180,8 @@ class Climbs:
 
     def taken_on(self, at: int, further: Climbs) -> None:
         """Let a start go on as the only one of other climbs did, that set out from where it had come."""
-        self.state[at], self.progress[at] = further.state[0], further.progress[0]
+        # A climb that is all but over tells less of rates than one that is about to be.
+        self.state[at], self.progress[at, :4] = further.state[0], further.progress[0, :4]
         # The first state of the second climb is the last of the first.
         self.stretches.append((at, int(self.evaluations[at]), further.numbers(0)[None, 1:]))
         self.evaluations[at] += further.evaluations[0] - 1
@@ -242,6 +258,54 @@ class Problem:
         """Return how many numbers are kept of each evaluation."""
         return 1 if self.rule.trace == "objective" else 1 + climbs.state.shape[2]
 
+    def leaping(self, climbs: Climbs) -> Leaping:
+        """Return what leaps are made by."""
+        number, _, size = climbs.state.shape
+        if self.rule.settling is None:
+            return Leaping(0, np.empty((number, 0, 0)), paces(number))
+        differences = min(DIFFERENCES, max(2, MOST_REMEMBERED // (2 * size)))
+        return Leaping(self.rule.settling, np.zeros((number, 2 + 2 * differences, size)), paces(number))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaping:
+    """What leaps of climbs are made by: see `kernels.leaps`.
+
+    Attributes
+    ----------
+    settling : int
+        Evaluations after which they are made.
+    memory : array (start, row, number)
+        Points, steps and differences; no row where none is made.
+    pace : array (start, number)
+        How each climb gets on.
+    """
+
+    settling: int
+    memory: np.ndarray
+    pace: np.ndarray
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What changes on the way, by name."""
+        return {"memory": self.memory, "pace": self.pace}
+
+    def rates(self) -> Float[np.ndarray, " start"]:
+        """Return what an iteration leaves of each climb's distances at most: the largest root of the derivative of EM.
+
+        On the span of the last differences of points, of which those of steps are the image less themselves.
+        """
+        found, room = np.full(len(self.pace), np.nan), self.memory.shape[1] // 2 - 1
+        for at in np.flatnonzero(self.pace[:, LEAPT] * self.pace[:, HELD]):
+            points, steps = self.memory[at, 2:].reshape(2, room, -1)[:, : int(self.pace[at, HELD])]
+            length = np.sqrt((points**2).sum(axis=1, keepdims=True))
+            if length.min() > 0:
+                left, size, right = np.linalg.svd(points / length, full_matrices=False)
+                kept = size > DEPENDENT * size[0]
+                image = ((points + steps) / length).T @ (left[:, kept] / size[kept])
+                found[at] = np.real(np.linalg.eigvals(right[kept] @ image)).max()
+        return found
+
 
 def _are_few(data: Rows) -> bool:
     """Return whether one thread is all there is, and sums of all chunks can be held."""
@@ -253,14 +317,15 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
     given, rule, number, kept = problem.compiled, problem.rule, len(climbs.ends), problem.numbers(climbs)
     work, most, done = given[0].size * number * climbs.shape[0], rule.max_iter + 1, 0
     is_short = work < SERIAL_WORK
+    leaping = problem.leaping(climbs)
     # A call cannot be interrupted, so that those that take long are of one start each.
     at_once = min(number, max(1, MOST_KEPT // (STRETCH * kept))) if is_short else 1
 
     def stretch(begin: int) -> int:
         """Take starts that have made ``done`` evaluations on by a stretch of them; return how many go on."""
         under_way, traces = climb_each(
-            *given, done + room == most, rule.tol, begin, (min(at_once, number - begin), room, kept),
-            climbs.state, climbs.progress, climbs.ends, climbs.evaluations,
+            *given, done + room == most, rule.tol, leaping.settling, begin, (min(at_once, number - begin), room, kept),
+            climbs.state, leaping.memory, leaping.pace, climbs.progress, climbs.ends, climbs.evaluations,
         )  # fmt: skip
         climbs.stretches.append((begin, done, traces))
         return under_way
@@ -274,6 +339,7 @@ def climb_compiled(climbs: Climbs, problem: Problem) -> None:
         done += room
         if done == look < most:
             leave_behind(climbs, problem)
+    climbs.progress[:, 4] = leaping.rates()
 
 
 def spurious(climbs: Climbs, data: Rows, prior: Any) -> np.ndarray:
@@ -300,13 +366,16 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
     """Climb from all starts at once: one pass over the rows serves all that are still under way."""
     rule, number, (k, d), kind = problem.rule, len(climbs.ends), climbs.shape, problem.prior.covariance_type
     active, first, weights = np.arange(number), 0, problem.weights
-    kept = problem.numbers(climbs)
+    kept, leaping = problem.numbers(climbs), problem.leaping(climbs)
+    arrays = climbs.arrays | leaping.arrays
     room = min(max(1, MOST_KEPT // (number * kept)), STRETCH, rule.max_iter + 1)
     if saved is not None:
-        first, active = _resumed(climbs, *saved)
+        first, active = _resumed(climbs, arrays, *saved)
     for iteration in range(first, rule.max_iter + 1):
         constants, factors = np.empty((len(active), k)), np.zeros(cov.factors_shape(kind, (len(active), k, d)))
-        set_out_each(active, problem.is_flat, climbs.state, constants, factors, climbs.ends)
+        set_out_each(
+            active, problem.is_flat, climbs.state, leaping.memory, leaping.pace, constants, factors, climbs.ends
+        )
         sound = climbs.ends[active] == GOES_ON
         active, constants, factors = active[sound], constants[sound], factors[sound]
         if not len(active):
@@ -319,33 +388,36 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
         is_last, stats = iteration == rule.max_iter, expected.stats
         arrive_each(
             active, problem.hyperparameters, problem.mean_factors, rule.tol, is_last, expected.log_likelihood,
-            stats.counts, stats.first, stats.second, factors, climbs.state, climbs.progress, climbs.ends,
-            climbs.evaluations, traces, iteration - begun,
+            stats.counts, stats.first, stats.second, factors, leaping.settling, climbs.state, leaping.memory,
+            leaping.pace, climbs.progress, climbs.ends, climbs.evaluations, traces, iteration - begun,
         )  # fmt: skip
         if rule.leaves and iteration + 1 in LOOKS:
             leave_behind(climbs, problem)
         active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
-            _save(climbs, active, iteration + 1, saved)
+            _save(climbs, arrays, active, iteration + 1, saved)
+    climbs.progress[:, 4] = leaping.rates()
 
 
-def _save(climbs: Climbs, active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]) -> None:
+def _save(
+    climbs: Climbs, arrays: dict[str, np.ndarray], active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]
+) -> None:
     """Keep where every start stands."""
     checkpoint, name = saved
     if len(active) and not checkpoint.is_due:
         return
     traces = np.concatenate([part for _, _, part in climbs.stretches], axis=1)[:, :iteration]
     # The checkpoint keeps what it is given, and writes it again with every other section.
-    arrays = {key: array.copy() for key, array in climbs.arrays.items()}
-    checkpoint.put(name, {"iteration": iteration, "active": active, "traces": traces, **arrays})
+    copies = {key: array.copy() for key, array in arrays.items()}
+    checkpoint.put(name, {"iteration": iteration, "active": active, "traces": traces, **copies})
 
 
-def _resumed(climbs: Climbs, saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
+def _resumed(climbs: Climbs, arrays: dict[str, np.ndarray], saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
     """Put every start where it was saved; return the iteration that follows, and who is under way."""
-    arrays = saved.get(name)
-    if arrays is None:
+    kept = saved.get(name)
+    if kept is None:
         return 0, np.arange(len(climbs.ends))
-    for key, array in climbs.arrays.items():
-        array[:] = arrays[key]
-    climbs.stretches.append((0, 0, arrays["traces"]))
-    return int(arrays["iteration"]), arrays["active"]
+    for key, array in arrays.items():
+        array[:] = kept[key]
+    climbs.stretches.append((0, 0, kept["traces"]))
+    return int(kept["iteration"]), kept["active"]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.checkpoint import Checkpoint, checked_path
-from bayesgmm.climbs import LEFT, Climbs, Stopping, climb, spurious
+from bayesgmm.climbs import LEFT, SETTLING, Climbs, Stopping, climb, spurious
 from bayesgmm.data import Rows
 from bayesgmm.errors import DegenerateComponentError, ModelError
 from bayesgmm.parameters import Draws, MixtureParameters, Optima
@@ -32,7 +32,8 @@ class EM:
     """Expectation maximisation from several starts (Dempster, Laird & Rubin 1977).
 
     The log posterior never falls from one iteration to the next, but where a concentration below 1 empties
-    a component for good. All starts advance together, one pass over the data for all of them.
+    a component for good. All starts advance together, one pass over the data for all of them. A start that is slow
+    leaps to where its last steps point, and back where that is lower (`bayesgmm.kernels.leaps`).
 
     Attributes
     ----------
@@ -46,7 +47,8 @@ class EM:
         Most iterations of one start.
     tol : float
         A start has converged when the rise of the log posterior that is still to come
-        (Aitken's estimate) is below ``tol`` times its size, both in standardised units.
+        (Aitken's estimate) is below ``tol`` times its size, both in standardised units. With 0 there are ``max_iter``
+        iterations, and no leaps.
     trace : {"objective", "parameters"}
         What is kept of every iteration of the best start.
     uncertainty : {"none", "laplace", "bootstrap"}
@@ -124,13 +126,16 @@ class EM:
         best = int(ranked[0])
         if climbs.ends[best] == LEFT:  # What it was left for has collapsed.
             climbs.taken_on(best, climb(climbs.parameters[np.array([best])], data, prior, self.stopping))
+        plain = int(climbs.evaluations[best]) + SETTLING
         if climbs.converged[best]:
             climbs = polished(climbs, best, data, prior, self.stopping, saved=saved)
         optima = distinct(climbs, ranked, hits, data, prior, sort=start is None)
         settled = bool(climbs.converged[best])
         unsettled = {} if settled else {"rise_to_come": float(climbs.remaining[best]), "max_iter": float(self.max_iter)}
         approximation = self._approximation(optima, data, prior, rng)
-        trace = climbs.trace(best)
+        trace, rate = climbs.trace(best), float(climbs.rate[best])
+        # Distances shrink faster by leaps: a trace tells of those that EM makes good only up to the first.
+        hidden = {"missing_information": rate} if 0 < rate < 1 else missing_information(trace["log_posterior"][:plain])
         drawn, log_posterior = approximation.parameters.reshaped((1, -1)), approximation.log_posterior[None]
         return Draws(
             drawn,
@@ -140,7 +145,7 @@ class EM:
             trace=trace,
             converged=settled,
             kind=approximation.kind,
-            facts={**approximation.facts, **unsettled, **missing_information(trace["log_posterior"])},
+            facts={**approximation.facts, **unsettled, **hidden},
         )
 
     def _approximation(self, optima: Optima, data: Rows, prior: Prior, rng: np.random.Generator) -> Approximation:
@@ -154,7 +159,7 @@ class EM:
     @property
     def stopping(self) -> Stopping:
         """When a climb ends."""
-        return Stopping(self.max_iter, self.tol, self.trace)
+        return Stopping(self.max_iter, self.tol, self.trace, settling=SETTLING if self.tol > 0 else None)
 
     def searched(
         self, data: Rows, prior: Prior, rng: np.random.Generator, saved: Checkpoint | None

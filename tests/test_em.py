@@ -438,7 +438,8 @@ def test_missing_information_is_the_largest_root_of_the_derivative_of_em(rng):
     x = np.concatenate([rng.normal(-1.0, 1.0, 400), rng.normal(1.3, 1.0, 400)])
     data = bg.Observations.of(x).standardised()
     prior = bg.ConjugatePrior.flat(2, 1, "tied")
-    ended = climb(candidates(data, prior, "k-means++", 1, rng), data, prior, bg.EM(tol=1e-15).stopping)
+    start, rule = candidates(data, prior, "k-means++", 1, rng), bg.EM(tol=1e-15).stopping
+    ended = climb(start, data, prior, replace(rule, settling=None))
     at = np.concatenate([array[0].ravel() for array in ended.parameters.arrays])
 
     def em_map(vector):
@@ -450,3 +451,6 @@ def test_missing_information_is_the_largest_root_of_the_derivative_of_em(rng):
     jacobian = np.array([(em_map(at + s) - em_map(at - s)) / 2e-5 for s in 1e-5 * np.eye(6)]).T
     rate = np.abs(np.linalg.eigvals(jacobian)).max()
     assert missing_information(ended.trace(0)["log_posterior"])["missing_information"] == pytest.approx(rate, rel=0.02)
+    leapt = climb(start, data, prior, replace(rule, tol=1e-8))
+    assert leapt.rate[0] == pytest.approx(rate, rel=0.02)
+    assert np.isnan(ended.rate[0])

@@ -7,6 +7,18 @@ import numpy as np
 
 from bayesgmm.kernels.conditionals import log_prior, set_mode, write_factors
 from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly, pasted
+from bayesgmm.kernels.leaps import (
+    BY,
+    IN_TURN,
+    LEAPT,
+    MADE,
+    OFTEN,
+    STEP,
+    go_back,
+    leap,
+    remember,
+    rise_after_leaps,
+)
 from bayesgmm.kernels.passes import block_rows, expect_chunks, fold, room_for
 
 #: A component narrower than this, in standard deviations of the data, has collapsed onto a point or plane;
@@ -61,13 +73,19 @@ def parameters_in(numbers, k, d):
 
 
 @pasted
-def set_out(is_flat, weights, covariances, state, constants, factors):
+def set_out(is_flat, weights, covariances, state, memory, pace, constants, factors):
     """Write what the pass reads of the parameters in ``state[0]``, and note them in ``state[1]``, unless collapsed.
 
-    Returns which: `GOES_ON` or `COLLAPSED`.
+    A leap to where there is no density is taken back. Returns which: `GOES_ON` or `COLLAPSED`.
     """
-    write_factors(weights, covariances, constants, factors)
-    if is_lost(is_flat, constants, factors, weights, covariances):
+    is_out = True
+    for _ in range(2):
+        write_factors(weights, covariances, constants, factors)
+        is_out = is_lost(is_flat, constants, factors, weights, covariances)
+        if not is_out or memory.shape[0] == 0 or pace[BY] == STEP:
+            break
+        go_back(state, memory, pace)
+    if is_out:
         return COLLAPSED
     for i in range(state.shape[1]):
         state[1, i] = state[0, i]
@@ -75,29 +93,56 @@ def set_out(is_flat, weights, covariances, state, constants, factors):
 
 
 @pasted
+def write_note(value, numbers, note):
+    """Write the log posterior and, if there is room, the parameters one after another."""
+    note[0] = value
+    for i in range(1, note.shape[0]):
+        note[i] = numbers[i - 1]
+
+
+@pasted
 def arrive(
     hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors, about,
-    weights, means, covariances, numbers, progress, note,
+    weights, means, covariances, settling, state, memory, pace, progress, note,
 ):  # fmt: skip
     """Note what a pass about ``about`` found, and move the parameters to the mode given it.
 
     They stay where they are if this is the last pass or the climb is over. ``note`` receives the log posterior and,
-    if it has room, the parameters one after another (``numbers``). Returns `GOES_ON` or `CONVERGED`.
+    if it has room, the parameters one after another. Where there is a ``memory``, leaps are made after ``settling``
+    evaluations, and taken back where the log posterior is lower: what is noted never falls. Returns `GOES_ON` or
+    `CONVERGED`.
     """
-    note[0] = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
-    for i in range(1, note.shape[0]):
-        note[i] = numbers[i - 1]
-    if take_stock(note[0], tol, progress):
+    value = log_likelihood + log_prior(hyperparameters, mean_factors, weights, means, factors)
+    has_memory = memory.shape[0] > 0
+    if has_memory and pace[BY] != STEP and not value >= progress[0]:
+        go_back(state, memory, pace)
+        write_note(progress[0], state[1], note)
+        return GOES_ON
+    write_note(value, state[0], note)
+    has_leapt = has_memory and pace[LEAPT] > 0.0
+    gain = value - progress[0]
+    if not has_leapt and take_stock(value, tol, progress):
         return CONVERGED
-    if not is_last:
-        set_mode(hyperparameters, factors, about, counts, first, second, weights, means, covariances)
+    progress[0], progress[1] = value, gain
+    if is_last:
+        return GOES_ON
+    set_mode(hyperparameters, factors, about, counts, first, second, weights, means, covariances)
+    if has_memory:
+        rate = remember(state, memory, pace)
+        if has_leapt:
+            progress[2] = rise_after_leaps(gain, rate)
+            pace[OFTEN] = pace[OFTEN] + 1.0 if progress[2] <= tol * abs(value) else 0.0
+            if tol > 0.0 and pace[OFTEN] >= IN_TURN:
+                return CONVERGED
+        if pace[MADE] >= settling:
+            leap(state, memory, pace)
     return GOES_ON
 
 
 @inlined_exactly
 def run_iterations(
     x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, chunk_rows, last, tol,
-    state, progress, trace, constants, factors, log_likelihood, counts, first, second, room,
+    settling, state, memory, pace, progress, trace, constants, factors, log_likelihood, counts, first, second, room,
 ):  # fmt: skip
     """Climb from the parameters in ``state[0]`` for as many evaluations as ``trace`` has rows.
 
@@ -110,7 +155,7 @@ def run_iterations(
     about = parameters_in(state[1], k, d)[1].reshape((1, k, d))
     one_block = log_likelihood.shape[0] == 1 and x.shape[0] <= block_rows(x.shape[1])
     for iteration in range(trace.shape[0]):
-        how = set_out(is_flat, weights, covariances, state, constants[0], factors[0])
+        how = set_out(is_flat, weights, covariances, state, memory, pace, constants[0], factors[0])
         if how != GOES_ON:
             return how, iteration
         log_likelihood[:], counts[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
@@ -127,7 +172,7 @@ def run_iterations(
         how = arrive(
             hyperparameters, mean_factors, tol, last and iteration == trace.shape[0] - 1,
             log_likelihood[0, 0], counts[0, 0], first[0, 0], second[0, 0], factors[0], about[0],
-            weights, means, covariances, state[0], progress, trace[iteration],
+            weights, means, covariances, settling, state, memory, pace, progress, trace[iteration],
         )  # fmt: skip
         if how != GOES_ON:
             return how, iteration + 1
@@ -140,6 +185,7 @@ def stand_at(weights, means, covariances, state, progress):
     number, k, d = means.shape
     for at in range(number):
         progress[at, 0], progress[at, 1], progress[at, 2], progress[at, 3] = -np.inf, np.nan, np.inf, 0.0
+        progress[at, 4] = np.nan
         for place in range(2):
             own_weights, own_means, own_covariances = parameters_in(state[at, place], k, d)
             own_weights[:], own_means[:], own_covariances[:] = weights[at], means[at], covariances[at]
@@ -148,7 +194,7 @@ def stand_at(weights, means, covariances, state, progress):
 @compiled_exactly
 def climb_each(
     x, sample_weight, origin, inverse_unit, hyperparameters, mean_factors, is_flat, shape, chunk_rows, last, tol,
-    begin, traced, state, progress, ends, evaluations,
+    settling, begin, traced, state, memory, pace, progress, ends, evaluations,
 ):  # fmt: skip
     """Climb from each start under way from ``begin`` on; return how many still are, and a trace of each.
 
@@ -167,8 +213,8 @@ def climb_each(
             own = min(at, sample_weight.shape[0] - 1)
             ends[at], made = run_iterations(
                 x, sample_weight[own : own + 1], origin, inverse_unit, hyperparameters, mean_factors, is_flat,
-                chunk_rows, last, tol, state[at], progress[at], traces[row], constants, factors, log_likelihood, counts,
-                first, second, room,
+                chunk_rows, last, tol, settling, state[at], memory[at], pace[at], progress[at], traces[row], constants,
+                factors, log_likelihood, counts, first, second, room,
             )  # fmt: skip
             evaluations[at] += made
             longest = max(longest, made)
@@ -177,19 +223,19 @@ def climb_each(
 
 
 @compiled_exactly
-def set_out_each(which, is_flat, state, constants, factors, ends):
+def set_out_each(which, is_flat, state, memory, pace, constants, factors, ends):
     """Write what the pass reads of each of the starts that ``which`` names, and in ``ends`` whether it goes on."""
     k, d = factors.shape[1], factors.shape[2]
     for row in range(which.shape[0]):
         at = which[row]
         weights, _, covariances = parameters_in(state[at, 0], k, d)
-        ends[at] = set_out(is_flat, weights, covariances, state[at], constants[row], factors[row])
+        ends[at] = set_out(is_flat, weights, covariances, state[at], memory[at], pace[at], constants[row], factors[row])
 
 
 @compiled_exactly
 def arrive_each(
     which, hyperparameters, mean_factors, tol, is_last, log_likelihood, counts, first, second, factors,
-    state, progress, ends, evaluations, traces, row,
+    settling, state, memory, pace, progress, ends, evaluations, traces, row,
 ):  # fmt: skip
     """Note what a pass found of each of the starts that ``which`` names, move it, and note if it goes on: `arrive`.
 
@@ -202,6 +248,6 @@ def arrive_each(
         evaluations[at] += 1
         ends[at] = arrive(
             hyperparameters, mean_factors, tol, is_last, log_likelihood[i], counts[i], first[i], second[i],
-            factors[i], parameters_in(state[at, 1], k, d)[1], weights, means, covariances, state[at, 0], progress[at],
-            traces[at, row],
+            factors[i], parameters_in(state[at, 1], k, d)[1], weights, means, covariances, settling, state[at],
+            memory[at], pace[at], progress[at], traces[at, row],
         )  # fmt: skip
