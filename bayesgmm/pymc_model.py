@@ -28,7 +28,7 @@ from bayesgmm import covariance as cov
 from bayesgmm.compact import SMALLEST_WEIGHT, Coordinates, Whitening
 from bayesgmm.data import Observations
 from bayesgmm.errors import ModelError
-from bayesgmm.kernels.elementary import DIGEST
+from bayesgmm.kernels.elementary import DIGEST, compiled_exactly
 from bayesgmm.kernels.factors import lower_inverses, lower_inverses_gradient
 from bayesgmm.kernels.likelihood import likelihood
 from bayesgmm.kernels.posterior import whitened_log_posterior
@@ -39,6 +39,26 @@ from bayesgmm.priors.densities import factorised
 
 #: A number that changes with the compiled loops, so that PyTensor's own cache of them is not outlived.
 KERNELS = int(DIGEST[:8], 16)
+#: Of the function below, beside the kernels': a change leads to another key in PyTensor's cache.
+CHECKED = 1
+UNEQUAL = (
+    "x, sample_weight and the parameters do not fit together: give pm.set_data both x (n, d) and sample_weight (n), "
+    "of as many rows, and x of as many features as before"
+)
+
+
+@compiled_exactly
+def is_unequal(weights, means, factors, x, sample_weight):
+    """Return whether shapes differ where they must not: the loops read all of them by the lengths of one."""
+    k, d = means.shape
+    return (
+        sample_weight.shape[0] != x.shape[0]
+        or x.shape[1] != d
+        or weights.shape[0] != k
+        or factors.shape[0] != k
+        or factors.shape[1] != d
+        or factors.shape[2] != d
+    )
 
 
 class MixtureLogDensity(Op):
@@ -67,6 +87,8 @@ class MixtureLogDensity(Op):
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the pass."""
         weights, means, factors, x, sample_weight = (np.ascontiguousarray(v) for v in inputs)
+        if is_unequal(weights, means, factors, x, sample_weight):
+            raise ValueError(UNEQUAL)
         found = likelihood(weights, means, factors, x, sample_weight, self.is_diagonal)
         for storage, value in zip(output_storage, found, strict=True):
             storage[0] = value
@@ -92,6 +114,8 @@ def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any,
 
     @numba_njit
     def mixture_log_density(weights, means, factors, x, sample_weight):
+        if is_unequal(weights, means, factors, x, sample_weight):
+            raise ValueError(UNEQUAL)
         return likelihood(
             np.ascontiguousarray(weights),
             np.ascontiguousarray(means),
@@ -101,7 +125,7 @@ def _mixture_log_density_in_numba(op: MixtureLogDensity, **_: Any) -> tuple[Any,
             is_diagonal,
         )
 
-    return mixture_log_density, KERNELS
+    return mixture_log_density, KERNELS + CHECKED
 
 
 class LowerInverse(Op):

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Groups without which a file is no result.
 GROUPS = ("posterior", "sample_stats", "observed_data", "constant_data", "optima", "prior_hyperparameters")
+#: Those that some results have.
+PERHAPS = ("trace", "allocation")
 #: A file may unfold to so many bytes, or so many times its size, whichever is more.
 MOST_BYTES, MOST_EXPANSION = 64 * 2**20, 20
 #: Most members of one group.
@@ -44,16 +48,21 @@ ARRAYS = {
 def write_whole(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
     """Let ``write`` make a file or folder beside ``path``, then rename it: nothing is ever half written.
 
-    A file that is there is replaced; a folder is not.
+    A file that is there is replaced and keeps its mode, that to which a symbolic link leads too; a folder, a device, a
+    pipe or a socket is not.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name!r} into")
     if path.is_dir():
         raise FileExistsError(f"{str(path)!r} exists; give another name, or remove it")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{str(path)!r} is a device, a pipe or a socket, not a file; give another name")
     with tempfile.TemporaryDirectory(suffix=".partial", dir=path.parent) as folder:
         written = Path(folder, path.name)
         write(str(written))
+        if path.is_file():
+            written.chmod(stat.S_IMODE(path.stat().st_mode))
         written.replace(path)
 
 
@@ -199,6 +208,7 @@ def _check_attributes(attrs: Any) -> None:
     known = all(isinstance(fact, float) for fact in facts.values())
     known = known and all(name in WARNINGS and isinstance(sentence, str) for name, sentence in said)
     known = known and attrs.get("relabelling", "em") in (*METHODS, "none")
+    known = known and re.fullmatch(r"None|[0-9]{1,30}", attrs["seed"]) is not None
     if attrs["kind"] not in DRAW_KINDS or not known:
         raise LoadError("does not say what its draws are, or what is doubtful about them: it is damaged")
 
@@ -215,7 +225,8 @@ def _check_sizes(tree: xr.DataTree) -> None:
         "chain": posterior.sizes["chain"],
         "draw": posterior.sizes["draw"],
     }
-    for group, members in tree.children.items():
+    # Other groups are ArviZ's or the user's: predictions, draws of the prior, a thinned part of these.
+    for group, members in ((name, tree.children[name]) for name in (*GROUPS, *PERHAPS) if name in tree.children):
         wrong = [dim for dim, size in members.dataset.sizes.items() if expected.get(str(dim), size) != size]
         if wrong:
             raise LoadError(f"has a group {group!r} of another number of {wrong[0]}s: it is damaged")

@@ -48,7 +48,9 @@ def wrapped(sentence: str) -> str:
     """Return a sentence in lines of at most 80 columns; all but the first begin with blanks."""
     import textwrap
 
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    from bayesgmm.text import plain
+
+    return textwrap.fill(plain(sentence), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def on_terminal() -> bool:

@@ -38,21 +38,21 @@ def table_text(frame: pd.DataFrame, title: str, digits: int = 3) -> str:
     from rich.table import Table
 
     table = Table(title=title, box=box.SIMPLE, title_justify="left", pad_edge=False, title_style="")
-    longest = max((len(str(label)) for label in frame.index[:MOST_ROWS]), default=0)
-    table.add_column(str(frame.index.name or "").replace("_", " "), overflow="fold", min_width=min(longest, 20))
-    shown = frame.head(MOST_ROWS)
+    shown = frame.head(MOST_ROWS).rename(index=lambda label: plain(str(label)))
+    longest = max(map(len, shown.index), default=0)
+    table.add_column(plain(str(frame.index.name or "")).replace("_", " "), overflow="fold", min_width=min(longest, 20))
     cells = [[_cell(value, digits) for value in row] for _, row in shown.iterrows()]
     for at, name in enumerate(frame.columns):
         # Names may wrap; a number that is cut short would be another number.
         widest = max((len(row[at]) for row in cells), default=0)
-        table.add_column(str(name).replace("_", " "), justify="right", min_width=widest)
+        table.add_column(plain(str(name)).replace("_", " "), justify="right", min_width=widest)
     for label, row in zip(shown.index, cells, strict=True):
         table.add_row(str(label), *row)
     if len(frame) > MOST_ROWS:
         table.caption = f"{len(frame) - MOST_ROWS} more rows in the data frame"
     # In a notebook rich would show the table itself, in bold, and leave nothing to return.
-    plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False, "color_system": None}
-    console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False, **plain)
+    colourless: dict[str, Any] = {"force_jupyter": False, "force_terminal": False, "color_system": None}
+    console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False, **colourless)
     console.print(table)
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
     return "\n".join(line.rstrip() for line in lines).strip("\n")
@@ -61,7 +61,7 @@ def table_text(frame: pd.DataFrame, title: str, digits: int = 3) -> str:
 def _cell(value: Any, digits: int) -> str:
     """Return a number with so many significant digits, whole ones whole, and nothing for NaN."""
     if isinstance(value, str):
-        return value
+        return plain(value)
     if value != value:  # noqa: PLR0124, only NaN differs from itself
         return ""
     if float(value).is_integer() and abs(value) < 1e6:
@@ -85,8 +85,7 @@ def headline(result: MixtureResult) -> str:
 
 def _listed(names: tuple[str, ...]) -> str:
     """Return names of columns with commas between, long ones and many cut short."""
-    plain = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
-    short = [name if len(name) <= 30 else f"{name[:27]}..." for name in plain]
+    short = [name if len(name) <= 30 else f"{name[:27]}..." for name in map(plain, names[:MOST_NAMES])]
     return ", ".join(short) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
@@ -121,7 +120,12 @@ def wrapped(text: str) -> str:
     """Return a paragraph in lines of at most 80 columns."""
     import textwrap
 
-    return textwrap.fill(text, WIDTH)
+    return textwrap.fill(plain(text), WIDTH)
+
+
+def plain(text: str) -> str:
+    r"""Return text as a terminal can show it: what would move its cursor or name its window is written as \x1b."""
+    return "".join(c if c.isprintable() else " " if c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def result_text(result: MixtureResult) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import pickle
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -616,3 +619,61 @@ def test_a_refusal_of_rubbish_takes_no_time(tmp_path):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     judge(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_keeps_its_mode_and_what_a_link_leads_to_is_replaced(kind, results, tmp_path):
+    path, link = tmp_path / "secret.nc", tmp_path / "link.nc"
+    results[kind].save(path)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    path.write_bytes(b"old")
+    results[kind].save(link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    usable(bg.load(path))
+
+
+def test_what_is_no_file_is_never_replaced_by_one(results, tmp_path):
+    pipe = tmp_path / "pipe.nc"
+    os.mkfifo(pipe)
+    for target in (pipe, "/dev/null"):
+        with pytest.raises(FileExistsError, match="not a file"):
+            results["em"].save(target)
+        with pytest.raises(FileExistsError, match="not a file"):
+            bg.report(results["em"], target)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "chains", "draws"),
+    [("prior", 1, 50), ("prior_predictive", 1, 50), ("posterior_predictive", 2, 5), ("log_likelihood", 2, 10)],
+)
+def test_groups_of_arviz_with_their_own_draws_are_saved_and_loaded(name, chains, draws, results, tmp_path):
+    result = results["nuts"]
+    tree = result.tree.copy()
+    values = np.zeros((chains, draws, len(TABLE)))
+    coords = {"chain": range(chains), "draw": range(draws)}
+    tree[name] = xr.DataTree(xr.Dataset({"observations": (("chain", "draw", "observation"), values)}, coords))
+    replace(result, tree=tree).save(tmp_path / "more.nc")
+    loaded = bg.load(tmp_path / "more.nc")
+    usable(loaded)
+    assert loaded.tree[name].sizes["draw"] == draws
+
+
+@pytest.mark.parametrize("seed", ['1)\nimport os; os.system("id")  #', "1) # ", "-", "", 3.5])
+def test_a_seed_that_is_no_number_is_refused(seed, edited):
+    with pytest.raises(bg.LoadError):
+        bg.load(edited("em", attribute("seed", seed)))
+
+
+def test_text_from_outside_moves_no_cursor(edited, tmp_path):
+    """Neither names of columns nor the warnings of a file reach a terminal as control characters."""
+    named = TABLE.set_axis(["a", "\x1b]0;owned\x07\x1b[2J"], axis=1)
+    result = bg.fit(named, 2, engine="em", seed=1)
+    said = attribute("warnings", json.dumps([["ConvergenceWarning", "\x1b[2Jowned\r"]]))
+    for each in (result, bg.load(edited("em", said))):
+        printed = repr(each)
+        assert r"\x1b[2J" in printed.replace("\n", "")
+        assert all(c.isprintable() or c == "\n" for c in printed)

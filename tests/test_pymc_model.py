@@ -230,3 +230,18 @@ def test_posterior_predictive_rows_look_like_the_data(sampled, faithful):
     rows = drawn.posterior_predictive["observations"].values.reshape(-1, 2)
     assert np.allclose(rows.mean(axis=0), faithful.mean(), rtol=0.02)
     assert np.allclose(rows.std(axis=0), faithful.std(), rtol=0.04)
+
+
+@pytest.mark.parametrize("mode", [None, "FAST_COMPILE"])
+def test_rows_and_weights_of_unequal_number_are_refused(faithful, mode):
+    """Memory beyond the weights was read."""
+    rows = np.asarray(faithful)
+    with bg.build_pymc_model(rows[:100], 2) as model:
+        density = model.compile_logp(vars=[model["observations"]], sum=False, mode=mode)
+        point = model.initial_point()
+        before = density(point)[0]
+        pm.set_data({"x": rows}, coords={"observation": np.arange(len(rows))})
+        with pytest.raises(ValueError, match=r"give pm\.set_data both x"):
+            density(point)
+        pm.set_data({"sample_weight": np.ones(len(rows))})
+        assert np.allclose(density(point)[0][:100], before)

@@ -280,3 +280,41 @@ def test_scikit_learn_is_not_imported_without_being_asked_for():
     code = "import sys, bayesgmm; bayesgmm.fit([1.0, 2.0, 5.0, 6.0], 1, engine='em'); print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_rows_fitted_with_weights_are_counted_by_them():
+    """A histogram leads to the number of components that its copies lead to."""
+    rng = np.random.default_rng(4)
+    counts, edges = np.histogram(np.r_[rng.normal(0, 1, 1000), rng.normal(6, 2, 2000)], 40)
+    middle = ((edges[1:] + edges[:-1]) / 2)[:, None]
+    copies, bics = np.repeat(middle, counts, axis=0), []
+    for k in (1, 2, 3):
+        weighted = GaussianMixture(k, n_init=3, random_state=0).fit(middle, sample_weight=counts)
+        theirs_of = mixture.GaussianMixture(k)
+        for attribute in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+            setattr(theirs_of, attribute, getattr(weighted, attribute))
+        bics.append(weighted.bic(middle))
+        for name in ("bic", "aic", "score"):
+            ours, theirs = getattr(weighted, name), getattr(theirs_of, name)(copies)
+            assert ours(middle) == pytest.approx(theirs, rel=1e-9)
+            assert ours(middle, sample_weight=counts) == ours(middle)
+            assert ours(copies) == pytest.approx(theirs, rel=1e-9)
+            assert ours(middle, sample_weight=np.ones(40)) != pytest.approx(theirs, rel=1e-2)
+        assert weighted.bic(middle) == pytest.approx(float(weighted.result_.criteria()["bic"]), rel=1e-9)
+    assert np.argmin(bics) == 1
+    again = weighted.fit(middle)
+    assert again.score(middle) == pytest.approx(again.score_samples(middle).mean())
+    with pytest.raises(ValueError, match="above 0"):
+        again.bic(middle, sample_weight=np.zeros(40))
+
+
+def test_named_prior_parameters_leave_the_others_to_the_rows_as_weighed(iris):
+    """Copies of rows have the hyperparameters of weights."""
+    weight = np.arange(len(iris)) % 3
+    settings = {"degrees_of_freedom_prior": 9.0, "draws": 4, "tune": 20, "chains": 1, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = BayesianGaussianMixture(2, **settings).fit(iris, sample_weight=weight)
+        other = BayesianGaussianMixture(2, **settings).fit(np.repeat(np.asarray(iris), weight, axis=0))
+    assert np.allclose(one.covariance_prior_, other.covariance_prior_)
+    assert np.allclose(one.mean_prior_, other.mean_prior_)

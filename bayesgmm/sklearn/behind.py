@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Self
 
 import numpy as np
@@ -53,21 +54,38 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = self._seen(X)
         return self.result_.log_density(rows)
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean log density of the rows."""
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean log density of the rows, each counted as often as its weight says.
+
+        Rows that were fitted with weights have these, if no others are given.
+        """
         del y
-        return float(self.score_samples(X).mean())
+        log_density, weight = self._weighed(X, sample_weight)
+        return float(log_density @ weight / weight.sum())
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the memberships, as features for the next step of a pipeline."""
         return self.predict_proba(X)
 
+    def _weighed(self, X: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log density of each row, and its weight: as given, or as in the fit of these rows, else 1."""
+        rows = self._seen(X)
+        if sample_weight is None and self._weight_at_fit is not None and self._digest == _digest(rows):
+            sample_weight = self._weight_at_fit
+        weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
+        if not weight.sum() > 0:
+            raise ValueError("sample_weight has to be above 0 for one row at least")
+        # A row of weight 0 may have no density, and counts for nothing all the same.
+        return np.where(weight > 0, self.result_.log_density(rows), 0.0), weight
+
     def _checked(self, X: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Check rows to fit and their weights, all 1 where there are none."""
+        """Check rows to fit and their weights, all 1 where there are none; remember which weights these rows had."""
         self._validate_params()  # pyright: ignore[reportAttributeAccessIssue]
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # pyright: ignore[reportArgumentType]
-        weight = _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
-        return np.asarray(rows), np.asarray(weight)
+        weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
+        self._weight_at_fit = None if sample_weight is None else weight.copy()
+        self._digest = "" if sample_weight is None else _digest(rows)
+        return np.asarray(rows), weight
 
     def _named(self, rows: np.ndarray) -> Any:
         """Return the rows as a data frame if the columns have names."""
@@ -108,3 +126,8 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             roots = np.linalg.inv(np.linalg.cholesky(self.covariances_))
             self.precisions_cholesky_ = np.swapaxes(roots, -1, -2)
             self.precisions_ = self.precisions_cholesky_ @ roots
+
+
+def _digest(rows: np.ndarray) -> str:
+    """Return what tells rows from others."""
+    return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()

@@ -151,6 +151,16 @@ class GaussianMixture(ResultBehind, Support, mixture.GaussianMixture):
         telling.done()
         return result.predict(rows)
 
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return the Bayesian information criterion, weights as in `score`: rows are as many as their weights say."""
+        log_density, weight = self._weighed(X, sample_weight)
+        return float(-2 * log_density @ weight + self._n_parameters() * np.log(weight.sum()))
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return Akaike's information criterion, weights as in `score`."""
+        log_density, weight = self._weighed(X, sample_weight)
+        return float(-2 * log_density @ weight + 2 * self._n_parameters())
+
     def _best_climb(
         self, values: np.ndarray, data: Observations, goes_on: bool, telling: Telling
     ) -> tuple[Climb, float]:

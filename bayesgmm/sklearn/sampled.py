@@ -145,7 +145,7 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         rows, weight = self._checked(X, sample_weight)
         data = self._named(rows)
         engine = (Gibbs if self.sampler == "gibbs" else NUTS)(draws=self.draws, tune=self.tune, chains=self.chains)
-        model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(self._rows(rows)))  # pyright: ignore[reportArgumentType]
+        model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(self._rows(rows, weight)))  # pyright: ignore[reportArgumentType]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         start = self._start(data, weight, seed)
         settings: Any = {"engine": engine, "start": start, "seed": seed, "progress": self.verbose > 0}
