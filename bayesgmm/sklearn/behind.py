@@ -84,7 +84,7 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # pyright: ignore[reportArgumentType]
         weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
         self._weight_at_fit = None if sample_weight is None else weight.copy()
-        self._digest = "" if sample_weight is None else _digest(rows)
+        self._digest = "" if sample_weight is None else _digest(np.asarray(rows))
         return np.asarray(rows), weight
 
     def _named(self, rows: np.ndarray) -> Any:
