@@ -120,7 +120,7 @@ def wrapped(text: str) -> str:
     """Return a paragraph in lines of at most 80 columns."""
     import textwrap
 
-    return textwrap.fill(plain(text), WIDTH)
+    return textwrap.fill(plain(text), WIDTH, break_on_hyphens=False)
 
 
 def plain(text: str) -> str:

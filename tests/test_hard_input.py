@@ -335,6 +335,7 @@ def test_as_many_components_as_rows_has_no_maximum_likelihood(kind):
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.filterwarnings("ignore:the best optimum was found:bayesgmm.errors.ConvergenceWarning")
 def test_fewer_rows_than_columns_are_fitted_finitely_or_refused_with_advice(kind, prior):
     data = np.random.default_rng(1).standard_normal((5, 8))
     if kind in ("full", "tied"):

@@ -307,6 +307,12 @@ def test_a_flat_fit_of_which_every_optimum_is_spurious_says_so(seed):
     assert "such groups are chance" in " ".join(repr(result).split())
 
 
+def test_chains_that_stand_still_apart_have_an_infinite_r_hat():
+    """A sentence says so, and no warning of NumPy."""
+    values = np.repeat([[0.0], [1.0]], 10, axis=1)
+    assert table({"weight": values}).loc["weight", "r_hat"] == np.inf
+
+
 def test_an_optimum_that_only_the_chains_found_is_named(rng):
     data, _ = bg.simulate(POINT, 60, seed=rng)
     result = result_of(about(POINT, rng), data, (POINT, OTHER), share=[0.0, 1.0])
@@ -351,6 +357,7 @@ def test_sound_fits_of_groups_that_are_apart_say_nothing(n, d, k, seed):
     assert "EM converged." in repr(result)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.ConvergenceWarning")
 @pytest.mark.parametrize(("n", "d", "k"), [(200, 4, 3), (300, 8, 2), (600, 13, 3)])
 def test_groups_that_columns_without_groups_surround_are_not_called_one(n, d, k):
     """They are four standard deviations apart in one direction, and the others cost many parameters."""

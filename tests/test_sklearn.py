@@ -304,7 +304,7 @@ def test_rows_fitted_with_weights_are_counted_by_them():
     assert np.argmin(bics) == 1
     again = weighted.fit(middle)
     assert again.score(middle) == pytest.approx(again.score_samples(middle).mean())
-    with pytest.raises(ValueError, match="above 0|non-zero"):
+    with pytest.raises(ValueError, match=r"above 0|non-zero"):
         again.bic(middle, sample_weight=np.zeros(40))
 
 
