@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import numba
@@ -80,7 +81,13 @@ def in_fresh_process(code: str, **environment: str) -> dict[str, float]:
 
 @contextmanager
 def one_thread() -> Iterator[str]:
-    """Pin BLAS and compiled loops to one thread; yield what could not be pinned, or nothing."""
+    """Pin BLAS, OpenMP and compiled loops to one thread; yield what could not be pinned, or nothing.
+
+    Only libraries that are loaded by then are pinned, so that contenders are imported first.
+    """
+    for contender in ("sklearn.mixture", "daal4py"):
+        with suppress(ImportError):
+            import_module(contender)
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
