@@ -208,7 +208,7 @@ def _check_attributes(attrs: Any) -> None:
     known = all(isinstance(fact, float) for fact in facts.values())
     known = known and all(name in WARNINGS and isinstance(sentence, str) for name, sentence in said)
     known = known and attrs.get("relabelling", "em") in (*METHODS, "none")
-    known = known and re.fullmatch(r"None|[0-9]{1,30}", attrs["seed"]) is not None
+    known = known and re.fullmatch(r"None|[0-9]{1,30}", attrs.get("seed", "None")) is not None
     if attrs["kind"] not in DRAW_KINDS or not known:
         raise LoadError("does not say what its draws are, or what is doubtful about them: it is damaged")
 
