@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,7 +140,37 @@ def _root(
     """Bayesian Gaussian mixtures: soft memberships, and how sure they are."""
 
 
+def _reading(
+    *,
+    index: Index = None,
+    missing: Missing = MissingName.refuse,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+) -> dict[str, Any]:
+    """Return how a table is read."""
+    text = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
+    return {"index": index, "missing": missing.value, **text}
+
+
+def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_reading` in the place of its argument ``reading``, which they make."""
+    own, options = (inspect.signature(each, eval_str=True) for each in (command, _reading))
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        decided = {name: given.pop(name) for name in options.parameters}
+        command(**given, reading=_reading(**decided))
+
+    taken = {name: [parameter] for name, parameter in own.parameters.items()}
+    taken["reading"] = list(options.parameters.values())
+    with_options.__signature__ = own.replace(parameters=[one for each in taken.values() for one in each])  # pyright: ignore[reportAttributeAccessIssue]
+    return with_options
+
+
 @app.command("fit")
+@reads_tables
 def fit_command(
     data: Data,
     *,
@@ -147,12 +180,7 @@ def fit_command(
     covariance_type: Covariance = CovarianceName.full,
     prior: PriorOption = PriorName.default,
     columns: Columns = None,
-    index: Index = None,
-    missing: Missing = MissingName.refuse,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    header: Header = None,
+    reading: Any,
     weights: Weights = None,
     seed: Seed = None,
     draws: Draws = 1000,
@@ -173,8 +201,7 @@ def fit_command(
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
         settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
         with dask_client(scheduler):
-            text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
-            rows = read_rows(data, weights, scheduler, columns=columns, index=index, missing=missing.value, **text)
+            rows = read_rows(data, weights, scheduler, columns=columns, **reading)
             result = bg.fit(rows, model, engine=settings, seed=seed, progress=on_terminal())
             typer.echo(repr(result))
             if output is not None:
@@ -186,16 +213,12 @@ def fit_command(
 
 
 @app.command("predict")
+@reads_tables
 def predict_command(
     result: ResultFile,
     data: Data,
     *,
-    index: Index = None,
-    missing: Missing = MissingName.refuse,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    header: Header = None,
+    reading: Any,
     memberships: Table = None,
     scheduler: Scheduler = None,
     force: Force = False,
@@ -208,24 +231,19 @@ def predict_command(
         fitted = bg.load(result)
         with dask_client(scheduler):
             of_fit = fitted.data.features if fitted.data.named else ()
-            text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
-            rows = read_rows(data, None, scheduler, of_fit=of_fit, index=index, missing=missing.value, **text)
+            rows = read_rows(data, None, scheduler, of_fit=of_fit, **reading)
             write_memberships(fitted, rows, memberships)
 
 
 @app.command("compare")
+@reads_tables
 def compare_command(
     data: Data,
     *,
     components: Components,
     covariance_type: Covariance = CovarianceName.full,
     columns: Columns = None,
-    index: Index = None,
-    missing: Missing = MissingName.refuse,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    header: Header = None,
+    reading: Any,
     weights: Weights = None,
     seed: Seed = None,
     engine: Annotated[SamplerName, typer.Option("--engine", help="The sampler beside EM.")] = SamplerName.nuts,
@@ -241,8 +259,7 @@ def compare_command(
         import bayesgmm as bg
 
         check_free(force, output, report, table=memberships)
-        text: Any = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header}
-        rows = read_rows(data, weights, None, columns=columns, index=index, missing=missing.value, **text)
+        rows = read_rows(data, weights, None, columns=columns, **reading)
         model = bg.MixtureModel(components, covariance_type.value)
         point = bg.fit(rows, model, engine="em", seed=seed)
         sampler = engine_settings(EngineName(engine.value), UncertaintyName.none, draws, chains)

@@ -139,9 +139,8 @@ def table(quantities: dict[str, Float[np.ndarray, "chain draw"]]) -> pd.DataFram
         row = {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
         # What never varies, such as the weight of a single component, has neither.
         if np.ptp(values) > 0:
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # Of chains that stand still, each elsewhere, it is infinite.
+            # Of chains that stand still, each elsewhere, it is infinite.
+            with np.errstate(divide="ignore", invalid="ignore"):
                 row["r_hat"] = float(az.rhat(values))
             row["ess_bulk"] = float(az.ess(values, method="bulk"))
             row["ess_tail"] = float(az.ess(values, method="tail", prob=(0.05, 0.95)))

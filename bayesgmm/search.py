@@ -286,11 +286,10 @@ def moves(
 
 def _exchanges(at: MixtureParameters) -> list[MixtureParameters]:
     """Return a start for every two components, in which each takes the place of the other under the prior."""
-    orders = np.tile(np.arange(at.n_components), (at.n_components, at.n_components, 1))
-    pairs = list(combinations(range(at.n_components), 2))
-    for i, j in pairs:
-        orders[i, j, [i, j]] = j, i
-    return [at.permuted(orders[pair]) for pair in pairs]
+    orders = np.tile(np.arange(at.n_components), (at.n_components * (at.n_components - 1) // 2, 1))
+    for order, pair in zip(orders, combinations(range(at.n_components), 2), strict=True):
+        order[list(pair)] = pair[::-1]
+    return [at.permuted(order) for order in orders]
 
 
 def in_place(starts: MixtureParameters, prior: Prior) -> MixtureParameters:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from bayesgmm.data import Rows
 
-#: Columns that a terminal has.
-WIDTH = 80
 #: What a spreadsheet takes for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -33,7 +31,7 @@ def plain_errors() -> Iterator[None]:
         try:
             yield
         except (BayesGMMError, OSError) as error:
-            typer.echo(wrapped(f"bayesgmm: {error}"), err=True)
+            print_sentence(f"bayesgmm: {error}")
             raise typer.Exit(2) from error
 
 
@@ -41,16 +39,14 @@ def say(message: Any, kind: type[Warning]) -> None:
     """Print a warning; what is said of the data is a note."""
     from bayesgmm.errors import DataWarning
 
-    typer.echo(wrapped(f"{'note' if issubclass(kind, DataWarning) else 'warning'}: {message}"), err=True)
+    print_sentence(f"{'note' if issubclass(kind, DataWarning) else 'warning'}: {message}")
 
 
-def wrapped(sentence: str) -> str:
-    """Return a sentence in lines of at most 80 columns; all but the first begin with blanks."""
-    import textwrap
+def print_sentence(sentence: str) -> None:
+    """Print a sentence on stderr; all its lines but the first are indented."""
+    from bayesgmm.text import wrapped
 
-    from bayesgmm.text import plain
-
-    return textwrap.fill(plain(sentence), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    typer.echo(wrapped(sentence, indent="  "), err=True)
 
 
 def on_terminal() -> bool:

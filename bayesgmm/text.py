@@ -116,11 +116,11 @@ def _praise(result: MixtureResult) -> str:
     )
 
 
-def wrapped(text: str) -> str:
-    """Return a paragraph in lines of at most 80 columns."""
+def wrapped(text: str, indent: str = "") -> str:
+    """Return a paragraph in lines of at most 80 columns, all but the first after an indent."""
     import textwrap
 
-    return textwrap.fill(plain(text), WIDTH, break_on_hyphens=False)
+    return textwrap.fill(plain(text), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def plain(text: str) -> str:

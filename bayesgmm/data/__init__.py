@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.data.dask import DaskSource, is_dask
-from bayesgmm.data.files import ENDS, is_table
 from bayesgmm.data.observations import Observations, Rows
 from bayesgmm.data.options import Reading, named_columns
 from bayesgmm.data.reading import say, table_of_file
@@ -63,6 +62,8 @@ def rows_of(data: Any, sample_weight: Any = None, reading: Reading | None = None
 
 def _rows_of_path(path: str, sample_weight: Any, reading: Reading) -> Rows:
     """Return the rows of a file, or of what is read block by block."""
+    from bayesgmm.data.files import ENDS, is_table
+
     in_blocks = os.path.isdir(path) or "*" in path or path.rstrip("/").endswith(NPY + ZARR)
     if not in_blocks and not is_table(path):
         raise DataError(

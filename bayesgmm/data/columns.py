@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesgmm.arguments import suggested
-from bayesgmm.data.cells import Column
-from bayesgmm.data.numerals import shown
+from bayesgmm.data.names import shown
 from bayesgmm.data.options import Reading, known
 from bayesgmm.errors import DataError
+
+if TYPE_CHECKING:
+    from bayesgmm.data.cells import Column
 
 #: Names of columns that number rows, or name what a row is about.
 UNNAMED = re.compile(r"|Unnamed: 0(?:\.\d+)?|__index_level_0__|level_0")

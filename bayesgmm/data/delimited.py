@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bayesgmm.data.layout import Layout, cells_of, layout_of
-from bayesgmm.data.numerals import NEARLY_ALL, matching, number_pattern, shown, trimmed
+from bayesgmm.data.names import shown
+from bayesgmm.data.numerals import NEARLY_ALL, matching, number_pattern, trimmed
 from bayesgmm.data.options import WORDS, Reading
 from bayesgmm.errors import DataError
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.data.names import shown
 from bayesgmm.errors import DataError
 
 
@@ -42,7 +43,7 @@ def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
         missing = value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType")
         if not missing and (isinstance(value, (bool, str, bytes, complex)) or not hasattr(value, "__float__")):
             raise DataError(
-                f"`{name}` has to hold real numbers, got {_short(value)} ({type(value).__name__}) at {position}; "
+                f"`{name}` has to hold real numbers, got {shown(value, 60)} ({type(value).__name__}) at {position}; "
                 "convert or encode it first"
             )
         try:
@@ -50,9 +51,3 @@ def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
         except (OverflowError, TypeError, ValueError) as error:
             raise DataError(f"`{name}` has a value at {position} that no double holds ({error})") from error
     return numbers
-
-
-def _short(value: Any) -> str:
-    """Return what a value looks like, in a few words."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -8,10 +8,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
+import numpy as np
 
 from bayesgmm.arguments import suggested
 from bayesgmm.data.cells import Column, series_column, text_column
@@ -28,6 +30,7 @@ TEXT = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None, ".dat": None}
 BEGINNINGS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"PK\x03\x04": ".xlsx"}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """The columns of a table, and what is known beside them.
 
@@ -43,16 +46,14 @@ class Columns:
         What was recognised.
     """
 
-    def __init__(
-        self, columns: list[Column], named: bool = True, index: Any = None, said: tuple[str, ...] = ()
-    ) -> None:
-        self.columns, self.named, self.index, self.said = columns, named, index, said
+    columns: list[Column]
+    named: bool = True
+    index: np.ndarray | None = None
+    said: tuple[str, ...] = ()
 
 
 def columns_of(frame: Any) -> Columns:
     """Return the columns of a data frame, as narwhals sees it."""
-    import numpy as np
-
     columns = [series_column(joined_name(name), frame.get_column(name)) for name in frame.columns]
     index = getattr(nw.to_native(frame), "index", None)
     return Columns(columns, index=None if index is None else np.asarray(index))
@@ -123,9 +124,7 @@ def _framed(read: Callable[[bytes], tuple[Any, str]], content: bytes, name: str,
 
 def _of_frame(frame: Any, said: str) -> Columns:
     distinct(tuple(joined_name(name) for name in frame.columns))
-    found = columns_of(nw.from_native(frame))
-    found.said = (said,) if said else ()
-    return found
+    return replace(columns_of(nw.from_native(frame)), said=(said,) if said else ())
 
 
 def _parquet(content: bytes) -> tuple[Any, str]:

@@ -7,7 +7,8 @@ import io
 import re
 from dataclasses import dataclass
 
-from bayesgmm.data.numerals import DATES, NEARLY_ALL, number_pattern, shown
+from bayesgmm.data.names import shown
+from bayesgmm.data.numerals import DATES, NEARLY_ALL, number_pattern
 from bayesgmm.data.options import Reading
 from bayesgmm.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Names of columns and rows, as text that a file can hold."""
+"""Names of columns and rows, as text that a file can hold; cells as a sentence quotes them."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def plain_names(names: np.ndarray, what: str) -> np.ndarray:
         if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
             raise DataError(f"`data` has a {what} name that no file can hold: {name!r}; rename it")
     return np.array(written, dtype=str)
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """Return a cell as it may be quoted in a sentence."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= most else quoted[: most - 3] + "..."

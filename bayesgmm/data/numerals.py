@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bayesgmm.data.names import shown
+
 #: Cells that stand for a missing value.
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#NA", "#N/A N/A", "NaN", "nan", "NAN", "-NaN", "-nan"),
@@ -218,9 +220,3 @@ def _kind(text: pa.Array) -> str:
 
 def _share(words: pa.Array, pattern: str) -> float:
     return float(pc.mean(pc.cast(pc.match_substring_regex(words, pattern), pa.float64())).as_py())
-
-
-def shown(value: Any, most: int = 40) -> str:
-    """Return a cell as it may be quoted in a sentence."""
-    quoted = repr(value)
-    return quoted if len(quoted) <= most else quoted[: most - 3] + "..."

@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
 from bayesgmm.data.columns import Table, chosen
 from bayesgmm.data.doubles import as_doubles
-from bayesgmm.data.files import Columns, columns_of, read_file
 from bayesgmm.data.names import distinct, joined_name
 from bayesgmm.data.options import Reading
 from bayesgmm.errors import DataError, DataWarning
+
+if TYPE_CHECKING:
+    from bayesgmm.data.files import Columns
 
 PACKAGE = str(Path(__file__).parent.parent)
 
@@ -35,11 +37,15 @@ def read_table(data: Any, reading: Reading, weights: str | None = None) -> Table
         return _read_series(frame, reading, weights)
     if not isinstance(frame, nw.DataFrame):
         return _unchosen(Table(data, ()), reading, weights)
+    from bayesgmm.data.files import columns_of
+
     return choose(columns_of(frame), reading, "`data`", weights)
 
 
 def table_of_file(path: str, reading: Reading, weights: str | None = None) -> Table:
     """Return the table of a file, or of standard input."""
+    from bayesgmm.data.files import read_file
+
     return choose(read_file(path, reading), reading, "standard input" if path == "-" else repr(path), weights)
 
 
@@ -71,10 +77,12 @@ def _counts(index: np.ndarray) -> bool:
 
 def _read_series(series: nw.Series[Any], reading: Reading, weights: str | None) -> Table:
     """Return one column; it has a name, or none."""
+    from bayesgmm.data.files import columns_of
+
     named = series.name is not None and str(series.name) != ""
     found = columns_of(series.alias(str(series.name) if named else "x0").to_frame())
     if not named:
-        found.named, reading = False, replace(reading, of_fit=())
+        found, reading = replace(found, named=False), replace(reading, of_fit=())
     else:
         # It is the one column that was meant, even if it counts the rows.
         reading = reading if reading.of_fit else replace(reading, columns=[str(series.name)])

@@ -70,8 +70,8 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _weighed(self, X: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the log density of each row, and its weight: as given, or as in the fit of these rows, else 1."""
         rows = self._seen(X)
-        if sample_weight is None and self._weight_at_fit is not None and self._digest == _digest(rows):
-            sample_weight = self._weight_at_fit
+        if sample_weight is None and self._weight_at_fit:
+            sample_weight = self._weight_at_fit.get(_digest(rows))
         weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
         if not weight.sum() > 0:
             raise ValueError("sample_weight has to be above 0 for one row at least")
@@ -83,8 +83,7 @@ class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self._validate_params()  # pyright: ignore[reportAttributeAccessIssue]
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)  # pyright: ignore[reportArgumentType]
         weight = np.asarray(_check_sample_weight(sample_weight, rows, ensure_non_negative=True))
-        self._weight_at_fit = None if sample_weight is None else weight.copy()
-        self._digest = "" if sample_weight is None else _digest(np.asarray(rows))
+        self._weight_at_fit = {} if sample_weight is None else {_digest(np.asarray(rows)): weight.copy()}
         return np.asarray(rows), weight
 
     def _named(self, rows: np.ndarray) -> Any:
