@@ -13,6 +13,7 @@ import numpy as np
 from bayesgmm import initialize
 from bayesgmm.arguments import one_mixture
 from bayesgmm.data import Reading, Rows, rows_of
+from bayesgmm.elsewhere import Elsewhere
 from bayesgmm.em import EM
 from bayesgmm.errors import LoadError, ModelError
 from bayesgmm.gibbs import Gibbs
@@ -21,7 +22,7 @@ from bayesgmm.nuts import NUTS
 from bayesgmm.parameters import Draws, MixtureParameters
 from bayesgmm.priors import Prior
 from bayesgmm.result import MixtureResult
-from bayesgmm.schema import model_of
+from bayesgmm.schema import model_of, prior_of
 from bayesgmm.seeds import random_generator
 from bayesgmm.storage import load_tree
 
@@ -182,10 +183,17 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
     >>> bool((bg.load(path).predict_proba() == result.predict_proba()).all())
     True
     """
+    import xarray as xr
+
+    from bayesgmm.carried import carrying
+
     tree = load_tree(path)
     try:
         settings = json.loads(tree.attrs["engine"])
-        kind = {settings_of.__name__: settings_of for settings_of in ENGINES.values()}[settings.pop("name")]
+        kind = {settings_of.__name__: settings_of for settings_of in (*ENGINES.values(), Elsewhere)}[
+            settings.pop("name")
+        ]
+        tree["posterior"] = xr.DataTree(carrying(tree["posterior"].to_dataset(), prior_of(tree)))
         return MixtureResult(tree, kind(**settings), model_of(tree))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise LoadError(f"{str(path)!r} describes no model or engine of this version ({error})") from error

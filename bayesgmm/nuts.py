@@ -130,7 +130,7 @@ class NUTS:
         """
         refuse_flat(prior)
         saved = Checkpoint.of(self, data, prior, start, rng)
-        optima = EM().run(data, _prior_for_em(prior), start, rng, saved=saved).optima
+        optima = modes_before(data, prior, start, rng, saved)
         starts = Starts.at(optima.reached, data, prior)
         sampling = Sampling(self, starts, int(rng.integers(2**31 - 1)), progress, self._cores(data, prior))
         sample = _sample_compact if self.form == "compact" else _sample_transparent
@@ -139,12 +139,7 @@ class NUTS:
         else:
             parameters, stats = _sample_chain_by_chain(sampling, sample, data, prior, saved)
         facts = interrupted(int(np.prod(parameters.grid)), self.draws * self.chains)
-        allocated = _allocated(parameters, data, prior, rng)
-        log_posterior = allocated.log_likelihood + prior.log_density(parameters)
-        stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
-        optima = with_ascents(optima, parameters, log_posterior, data, _prior_for_em(prior))
-        optima = _scored(optima, data, prior)
-        return Draws(parameters, log_posterior, allocated.log_likelihood, optima, stats, facts=facts)
+        return replace(told(parameters, stats, optima, data, prior, rng), facts=facts)
 
     def _cores(self, data: Rows, prior: Prior) -> int:
         """Return how many chains to sample at a time."""
@@ -153,6 +148,29 @@ class NUTS:
         work = len(data) * data.n_features**2 * len(prior.concentration)
         is_serial = self.sampler == "pymc" and work < SERIAL_WORK
         return 1 if is_serial else min(self.chains, numba.get_num_threads())
+
+
+def modes_before(
+    data: Rows, prior: Prior, start: MixtureParameters | None, rng: np.random.Generator, saved: Checkpoint | None = None
+) -> Optima:
+    """Return the modes that EM finds before there are draws."""
+    return EM().run(data, _prior_for_em(prior), start, rng, saved=saved).optima
+
+
+def told(
+    parameters: MixtureParameters,
+    stats: dict[str, np.ndarray],
+    optima: Optima,
+    data: Rows,
+    prior: Prior,
+    rng: np.random.Generator,
+) -> Draws:
+    """Return draws of parameters with their densities, the modes that they lead to, and components that have rows."""
+    allocated = _allocated(parameters, data, prior, rng)
+    log_posterior = allocated.log_likelihood + prior.log_density(parameters)
+    stats["occupied"] = (allocated.stats.counts > 0).sum(axis=-1).astype(float)
+    optima = with_ascents(optima, parameters, log_posterior, data, _prior_for_em(prior))
+    return Draws(parameters, log_posterior, allocated.log_likelihood, _scored(optima, data, prior), stats)
 
 
 @dataclass(slots=True)
@@ -445,7 +463,7 @@ def _pymc_on_compact(sampling: Sampling, at: int) -> Any:
 
 
 def _pymc_on_model(sampling: Sampling, model: Any, prior: Prior) -> Any:
-    from bayesgmm.pymc_model import initial_values
+    from bayesgmm.variables import initial_values
 
     starts = sampling.starts.draws(sampling.seed, sampling.engine.chains)
     return _run_pymc(sampling, model, [initial_values(prior, sampling.starts.unpacked(theta)) for theta in starts])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+from warnings import warn
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,6 +31,7 @@ from bayesgmm.diagnostics import (
     table,
 )
 from bayesgmm.doubts import doubts_of_groups
+from bayesgmm.elsewhere import Elsewhere, draws_from
 from bayesgmm.errors import WARNINGS, BayesGMMWarning, DataError, LabelSwitchingWarning, ModelError
 from bayesgmm.estep import log_densities, responsibilities
 from bayesgmm.model import MixtureModel
@@ -116,6 +119,73 @@ class MixtureResult:
         result._say(result._found_wanting())
         small = len(data) * draws.log_posterior.size <= POINTWISE_VALUES and isinstance(data, Observations)
         return result.with_log_likelihood() if small and not result.is_point else result
+
+    @classmethod
+    def from_draws(
+        cls,
+        draws: Any,
+        data: Any,
+        model: MixtureModel | int,
+        *,
+        names: Mapping[str, str] | None = None,
+        sample_weight: Any = None,
+        seed: int = 0,
+    ) -> MixtureResult:
+        """Return the result of posterior draws that were made elsewhere: by an edited PyMC model, NumPyro, Stan, JAGS.
+
+        Parameters
+        ----------
+        draws : DataTree, Dataset, InferenceData or dict of arrays
+            ``weights`` (chain, draw, k), ``means`` (chain, draw, k, d) and ``covariances`` (chain, draw, k, d, d), in
+            data units; arrays without a chain axis are one chain. Features with names are found by name. ``diverging``
+            and other ``sample_stats`` are kept where they are.
+        data : table
+            The rows that the draws are about, as `fit` takes them.
+        model : MixtureModel or int
+            With a proper prior. The modes that EM finds, by which labels are aligned, and log posteriors (``lp``) are
+            those of this model; of an edited one they are approximations.
+        names : mapping, optional
+            Other names of the arrays: ``{"weights": "theta"}``.
+        sample_weight : array (n,) or str, optional
+            Frequency weights of the rows.
+        seed : int
+            Of EM's search.
+
+        Returns
+        -------
+        MixtureResult
+            Relabelled, with memberships, diagnostics and warnings, as from a sampler of this package.
+
+        Raises
+        ------
+        DataError, ModelError
+            If the draws hold no mixtures of the model, or the data do not fit.
+
+        Warns
+        -----
+        BayesGMMWarning
+            As `fit`.
+
+        Examples
+        --------
+        >>> import bayesgmm as bg
+        >>> faithful = bg.datasets.load_faithful()
+        >>> made = bg.fit(faithful, 2, engine="gibbs", seed=1, progress=False)
+        >>> arrays = {name: made.tree["posterior"][name].values for name in ("weights", "means", "covariances")}
+        >>> result = bg.MixtureResult.from_draws(arrays, faithful, 2)
+        >>> bool(abs(result.predict_proba() - made.predict_proba()).max() < 1e-9)
+        True
+        """
+        mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight)
+        seen, prior = mixture.seen(observations), mixture.prior_for(observations)
+        rng = random_generator(whole_number(seed, "seed", 0))
+        within = prior.in_units(seen.origin, seen.unit)
+        found = draws_from(draws, names or {}, seen.counted(), mixture, within, rng)
+        chains, each = found.log_posterior.shape
+        result = cls.of(found, seen, mixture, Elsewhere(each, chains), seed=seed, seconds=0.0, prior=prior)
+        for warning in result.warnings:
+            warn(warning, stacklevel=2)
+        return result
 
     def _say(self, warnings: list[BayesGMMWarning]) -> None:
         """Write into the tree, which is new, what keeps the result from being trusted."""
@@ -644,8 +714,14 @@ class MixtureResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ."""
+        import xarray as xr
+
+        from bayesgmm.carried import without_carried
+
         self._check_unchanged()
-        storage.save_tree(self.tree, path)
+        tree = self.tree.copy()
+        tree["posterior"] = xr.DataTree(without_carried(tree["posterior"].to_dataset(), prior_of(tree)))
+        storage.save_tree(tree, path)
 
     def __repr__(self) -> str:
         from bayesgmm.text import result_text

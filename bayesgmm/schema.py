@@ -144,6 +144,8 @@ def tree_of(
     """
     import xarray as xr
 
+    from bayesgmm.carried import carrying
+
     rows_of_fit, data = data, data if isinstance(data, Observations) else kept_rows(data)
     chain, draw = draws.log_posterior.shape
     features = list(data.features)
@@ -152,10 +154,11 @@ def tree_of(
     coords = xr.Coordinates(sampled | components)
     rows = picked(coords, "observation", "feature")
     seen = {"origin": ("feature", data.origin), "unit": ("feature", data.unit)}
+    posterior = xr.Dataset(
+        _parameters(draws.parameters, ("chain", "draw")), picked(coords, "chain", "draw", *components)
+    )
     groups = {
-        "posterior": xr.Dataset(
-            _parameters(draws.parameters, ("chain", "draw")), picked(coords, "chain", "draw", *components)
-        ),
+        "posterior": carrying(posterior, prior),
         "sample_stats": xr.Dataset(_sample_stats(draws), picked(coords, "chain", "draw", "component")),
         "observed_data": xr.Dataset({"observations": (("observation", "feature"), data.values)}, rows),
         "constant_data": xr.Dataset({"sample_weight": ("observation", data.sample_weight), **seen}, rows),
@@ -360,10 +363,16 @@ def with_parameters(
     tree: xr.DataTree, parameters: MixtureParameters, order: np.ndarray, method: str = "em"
 ) -> xr.DataTree:
     """Return a copy of a tree with draws that a method permuted by ``order``, which is composed with the record."""
+    import xarray as xr
+
+    from bayesgmm.carried import carrying
+
     changed = tree.copy()
     changed.attrs = tree.attrs | {"relabelling": method}
+    posterior = changed["posterior"].to_dataset()
     for name, array in zip(PARAMETER_DIMS, parameters.arrays, strict=True):
-        changed["posterior"][name] = dataset(tree, "posterior")[name].copy(data=array)
+        posterior[name] = posterior[name].copy(data=array)
+    changed["posterior"] = xr.DataTree(carrying(posterior, prior_of(tree)))
     before = dataset(tree, "sample_stats").get("label_order")
     if before is not None:
         changed["sample_stats"]["label_order"] = before.copy(data=np.take_along_axis(before.values, order, axis=-1))

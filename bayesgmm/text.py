@@ -77,9 +77,10 @@ def headline(result: MixtureResult) -> str:
     if result.kind != "posterior":
         how = "a point estimate" + ("" if result.is_point else f" with {sizes['draw']} draws of its {result.kind},")
     labels = LABELS.get(result.relabelling, "") if result.has_free_labels else ""
+    took = f" in {result.seconds:.2g} s" if result.seconds else ""  # Unknown of draws that were made elsewhere.
     return (
         f"{model.words}; {result.n_rows:,} rows of {data.n_features} features ({_listed(data.features)}); "
-        f"{type(result.engine).__name__}: {how} in {result.seconds:.2g} s{labels}"
+        f"{type(result.engine).__name__}: {how}{took}{labels}"
     )
 
 

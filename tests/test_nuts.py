@@ -174,7 +174,7 @@ def test_the_whole_operation_agrees_with_a_plain_mixture(faithful):
     """The same prior, the likelihood written as `pm.Mixture` of `pm.MvNormal`; alert at 3, fail at 5."""
     import nutpie
 
-    from bayesgmm.pymc_model import initial_values
+    from bayesgmm.variables import initial_values
     from benchmarks.plain_model import build_plain_model
 
     reference = bg.fit(faithful, 2, engine=bg.NUTS(draws=4000), seed=1, progress=False)

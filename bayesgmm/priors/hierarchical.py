@@ -13,7 +13,7 @@ from bayesgmm import covariance as cov
 from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Rows, rows_of
 from bayesgmm.errors import ModelError
-from bayesgmm.kernels.scales import add_expected_scale
+from bayesgmm.kernels.scales import add_expected_scale, draw_scale
 from bayesgmm.parameters import COVARIANCE_TYPES, CovarianceType, MixtureParameters
 from bayesgmm.priors import densities
 from bayesgmm.priors import hyperparameters as hyper
@@ -176,12 +176,22 @@ class HierarchicalPrior:
         """The mean of the scale, in squared data units, with the floor."""
         return self.scale_dof * np.linalg.inv(self.scale_rate) + self.known_scale[0]
 
-    def expected_scale_given(self, parameters: MixtureParameters) -> Float[np.ndarray, "d d"]:
-        """Return the mean of the scale, without the floor, given the covariances of one mixture."""
+    def scale_given(
+        self, parameters: MixtureParameters, rng: np.random.Generator | None = None
+    ) -> Float[np.ndarray, "*grid d d"]:
+        """Return the scale, without the floor, at each mixture of a grid: its mean given the covariances, or a draw."""
         kind, *_, dof, _, scale_dof, scale_rate = as_arrays(self)
-        blocks = np.zeros(parameters.covariances.shape)
-        add_expected_scale(kind, scale_dof, scale_rate, dof, factors_of(parameters, self)[0], blocks)
-        return blocks[0, 0, 0] * np.eye(len(scale_rate)) if self.covariance_type == "spherical" else blocks[0]
+        factors, d = factors_of(parameters, self), len(scale_rate)
+        scales = np.zeros((len(factors), d, d))
+        for at, factor in enumerate(factors):
+            if rng is None:
+                add_expected_scale(kind, scale_dof, scale_rate, dof, factor, scales[at : at + 1])
+            else:
+                draw_scale(rng, kind, scale_dof, scale_rate, dof, factor, scales[at])
+        if self.covariance_type == "spherical":
+            scales = np.broadcast_to(scales[:, :1, :1], scales.shape)
+        own = scales * np.eye(d) if cov.is_diagonal(self.covariance_type) else scales
+        return own.reshape(*parameters.grid, d, d)
 
     def given(self, scale: Float[np.ndarray, "d d"]) -> SemiConjugatePrior:
         """Return the prior given a scale, to which the floor is added."""

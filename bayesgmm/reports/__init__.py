@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesgmm import plots
 from bayesgmm.compare import compare
+from bayesgmm.elsewhere import Elsewhere
 from bayesgmm.errors import ModelError
 from bayesgmm.model import MixtureModel
 from bayesgmm.plots.membership import sampled_rows
@@ -272,9 +273,12 @@ def _code(result: MixtureResult) -> str:
     plain = model == MixtureModel(model.n_components)
     wanted = str(model.n_components) if plain else _model_text(model)
     numpy = "from numpy import array\n" if "array(" in wanted else ""
+    rows = "data = ...  # the same rows, in the same order\n"
+    if isinstance(result.engine, Elsewhere):
+        made = f"result = bg.MixtureResult.from_draws(draws, data, {wanted})"
+        return f"{numpy}import bayesgmm as bg\n\n{rows}draws = ...  # made elsewhere\n{made}"
     return (
-        f"{numpy}import bayesgmm as bg\n\n"
-        "data = ...  # the same rows, in the same order\n"
+        f"{numpy}import bayesgmm as bg\n\n{rows}"
         f"result = bg.fit(data, {wanted}, engine=bg.{result.engine!r}, seed={result.tree.attrs['seed']})"
     )
 

@@ -54,6 +54,7 @@ APPROXIMATIONS = {
 SAMPLERS = {
     "Gibbs": "Gibbs sampling (Diebolt and Robert, 1994)",
     "NUTS": "the No-U-Turn sampler (Hoffman and Gelman, 2014)",
+    "Elsewhere": "a program of our own",
 }
 SHAPES = {"full": "unrestricted", "tied": "common", "diag": "diagonal", "spherical": "spherical"}
 
@@ -91,10 +92,11 @@ def _draws(result: MixtureResult, diagnostics: pd.DataFrame) -> list[str]:
     if result.kind != "posterior":
         return [f"Its uncertainty was approximated {APPROXIMATIONS[result.kind]}, with {sizes['draw']:,} draws."]
     permuted = ", components permuted at random after every sweep (Frühwirth-Schnatter, 2001)"
+    started = "" if type(result.engine).__name__ == "Elsewhere" else " started at the modes that EM found"
     is_permuted = getattr(result.engine, "permutation", "none") == "random"
     return [
         f"The posterior was sampled by {SAMPLERS[type(result.engine).__name__]}{permuted if is_permuted else ''}, "
-        f"{sizes['chain']} chains of {sizes['draw']:,} draws started at the modes that EM found.",
+        f"{sizes['chain']} chains of {sizes['draw']:,} draws{started}.",
         f"R-hat of label-invariant quantities was at most {diagnostics['r_hat'].max():.3f}, bulk effective sample size "
         f"at least {diagnostics['ess_bulk'].min():,.0f} (Vehtari et al., 2021).",
     ]
