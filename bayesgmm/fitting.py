@@ -135,8 +135,25 @@ def fit(
     >>> bool((this_one.lower <= this_one.probability).all())
     True
     """
-    runner = engine_of(engine)
     reading = Reading(columns, index, missing, separator, decimal, encoding, header)
+    result = fitted(data, model, engine, start, sample_weight, seed, progress, reading)
+    for warning in result.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return result
+
+
+def fitted(
+    data: Any,
+    model: MixtureModel | int,
+    engine: Engine | str,
+    start: Any,
+    sample_weight: Any,
+    seed: Any,
+    progress: bool,
+    reading: Reading,
+) -> MixtureResult:
+    """Fit as `fit` does, without a word on what keeps the result from being trusted: it is in ``warnings``."""
+    runner = engine_of(engine)
     mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight, reading)
     rng = random_generator(seed)
     if seed is None and getattr(runner, "checkpoint", None) is not None:
@@ -149,9 +166,7 @@ def fit(
     draws = runner.run(seen.counted(), prior, first, rng, bool(progress))
     named = int(seed) if isinstance(seed, (int, np.integer)) else None
     seconds = time.perf_counter() - began
-    result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=seconds, prior=prior_as_given)
-    _warn(result)
-    return result
+    return MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=seconds, prior=prior_as_given)
 
 
 def engine_of(engine: Any) -> Engine:
@@ -224,9 +239,3 @@ def _fitting(start: MixtureParameters, data: Rows, model: MixtureModel) -> Mixtu
     if start.means.shape != (model.n_components, data.n_features):
         raise ModelError(f"`start` has to be one mixture of {expected}, got means of shape {start.means.shape}")
     return start
-
-
-def _warn(result: MixtureResult) -> None:
-    """Say, once, each thing that keeps a fit from being trusted (samplers themselves say nothing)."""
-    for warning in result.warnings:
-        warnings.warn(warning, stacklevel=3)

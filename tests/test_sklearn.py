@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -318,3 +319,32 @@ def test_named_prior_parameters_leave_the_others_to_the_rows_as_weighed(iris):
         other = BayesianGaussianMixture(2, **settings).fit(np.repeat(np.asarray(iris), weight, axis=0))
     assert np.allclose(one.covariance_prior_, other.covariance_prior_)
     assert np.allclose(one.mean_prior_, other.mean_prior_)
+
+
+def test_grid_search_says_a_thing_once(faithful, tmp_path):
+    """Python forgets what it warned of wherever filters change, as they do for each fit of a search."""
+    script = """
+        import bayesgmm as bg
+        from bayesgmm.sklearn import BayesianGaussianMixture
+        from sklearn.model_selection import GridSearchCV
+
+        mixture = BayesianGaussianMixture(draws=20, tune=20, chains=2, random_state=0)
+        found = GridSearchCV(mixture, {"n_components": [1, 2, 3]}, cv=3).fit(bg.datasets.load_faithful())
+        print(found.best_estimator_.result_.warnings)
+        mixture.fit(bg.datasets.load_faithful())
+    """
+    path = tmp_path / "search.py"
+    path.write_text(textwrap.dedent(script))
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True)
+    said = [line for line in done.stderr.splitlines() if "Warning: " in line]
+    assert sum("do not agree" in line and "search.py:7" in line for line in said) == 1
+    assert sum("do not agree" in line and "search.py:9" in line for line in said) == 1
+    assert len(set(said)) == len(said)
+    assert "effective draws" in done.stdout
+
+
+def test_each_fit_warns_where_filters_ask_for_it(faithful):
+    mixture = BayesianGaussianMixture(2, draws=20, tune=20, chains=2, random_state=0)
+    for _ in range(2):
+        with pytest.warns(bg.ConvergenceWarning, match="`result_.warnings` has the numbers"):
+            mixture.fit(faithful)

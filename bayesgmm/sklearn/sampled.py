@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from numbers import Integral
+from pathlib import Path
 from typing import Any, ClassVar
 
+import joblib
 import numpy as np
+import sklearn
 from sklearn import mixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from bayesgmm import covariance as cov
-from bayesgmm.fitting import fit
+from bayesgmm.data import Reading
+from bayesgmm.errors import ConvergenceWarning, DoubtfulGroupsWarning, EmptyComponentWarning, LabelSwitchingWarning
+from bayesgmm.fitting import fitted
 from bayesgmm.gibbs import Gibbs
 from bayesgmm.model import MixtureModel
 from bayesgmm.nuts import NUTS
@@ -23,6 +30,17 @@ from bayesgmm.sklearn.point import GaussianMixture
 
 #: Parameters that say how a point estimate is sought.
 SEARCH = "tol", "reg_covar", "max_iter", "n_init", "init_params"
+#: What is said of a fit of whose result something is doubted.
+SAID = {
+    ConvergenceWarning: "draws are too few or chains do not agree, so that some numbers cannot be relied on yet",
+    LabelSwitchingWarning: "labels of components switched between draws, or can hardly be told apart",
+    EmptyComponentWarning: "some component has no row in many draws",
+    DoubtfulGroupsWarning: "groups are doubtful: some may be one, or rest on few rows, or on how a column is written",
+}
+#: Packages that a warning does not point to.
+SKIPPED = tuple(str(Path(str(file)).parent) for file in (__file__, sklearn.__file__, joblib.__file__))
+#: Kinds of doubt that were said, with file and line.
+SPOKEN: set[tuple[type[Warning], str, int]] = set()
 
 
 class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
@@ -56,6 +74,12 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         Whether chains start from the last result.
     verbose : int
         Whether a progress bar is drawn; of scikit-learn's ``verbose_interval`` only the default is taken.
+
+    Warns
+    -----
+    BayesGMMWarning
+        Of each kind of doubt, once for each line of your code, so that a search over many fits says a thing once;
+        ``result_.warnings`` says which numbers are meant, and what to do.
 
     Attributes
     ----------
@@ -148,8 +172,8 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         model: Any = MixtureModel(self.n_components, self.covariance_type, self._prior(self._rows(rows, weight)))  # pyright: ignore[reportArgumentType]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         start = self._start(data, weight, seed)
-        settings: Any = {"engine": engine, "start": start, "seed": seed, "progress": self.verbose > 0}
-        result = fit(self._rows(rows), model, sample_weight=weight, **settings)
+        result = fitted(self._rows(rows), model, engine, start, weight, seed, self.verbose > 0, Reading())
+        _say_once({type(warning) for warning in result.warnings})
         self._take_prior(result.model.prior_for(result.data))
         self.converged_, self.n_iter_ = not result.warnings, self.tune + self.draws
         self._take(result, MixtureParameters(*(array.mean(axis=(0, 1)) for array in result.draws().arrays)))
@@ -214,6 +238,29 @@ class BayesianGaussianMixture(ResultBehind, mixture.BayesianGaussianMixture):
         if return_interval:
             return found.probability.values, found.lower.values, found.upper.values
         return found.probability.values
+
+
+def _say_once(kinds: set[type[Warning]]) -> None:
+    """Warn of each kind, once for each place in the user's code where filters ask for no more.
+
+    Python would do so by itself, but forgets what it said wherever filters change, as they do for each fit of a search.
+    """
+    place = _place()
+    for kind in SAID.keys() & kinds:
+        action = next((f[0] for f in warnings.filters if issubclass(kind, f[2]) and f[1] is f[3] is None), "default")
+        if action in ("default", "module", "once") and (kind, *place) in SPOKEN:
+            continue
+        said = f"{SAID[kind]}; `result_.warnings` has the numbers and what to do"
+        warnings.warn_explicit(said, kind, *place)
+        SPOKEN.add((kind, *place))
+
+
+def _place() -> tuple[str, int]:
+    """Return file and line of the user's call: the nearest that is not in a package through which a search calls."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(SKIPPED):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _as_conjugate(prior: HierarchicalPrior) -> tuple[np.ndarray, float]:
