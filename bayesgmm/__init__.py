@@ -98,9 +98,13 @@ def __getattr__(name: str) -> Any:
         import bayesgmm.plots
 
         return bayesgmm.plots
+    if name == "sklearn":
+        import bayesgmm.sklearn
+
+        return bayesgmm.sklearn
     raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """Name what is imported when it is asked for, too."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "sklearn"})

@@ -197,7 +197,7 @@ def fit_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, report, table=memberships)
+        check_free(force, output, report, memberships)
         model = bg.MixtureModel(components, covariance_type.value, "flat" if prior == PriorName.flat else None)
         settings = replace(engine_settings(engine, uncertainty, draws, chains), checkpoint=checkpoint)
         with dask_client(scheduler):
@@ -258,7 +258,7 @@ def compare_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output, report, table=memberships)
+        check_free(force, output, report, memberships)
         rows = read_rows(data, weights, None, columns=columns, **reading)
         model = bg.MixtureModel(components, covariance_type.value)
         point = bg.fit(rows, model, engine="em", seed=seed)
@@ -284,7 +284,7 @@ def report_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output)
+        check_free(force, page=output)
         typer.echo(bg.report(bg.load(result), output, title=title))
 
 
@@ -335,7 +335,7 @@ def demo_command(
     with plain_errors():
         import bayesgmm as bg
 
-        check_free(force, output)
+        check_free(force, page=output)
         customers = bg.datasets.load_customers()
         point = bg.fit(customers, 2, engine="em", seed=1)
         posterior = bg.fit(customers, 2, seed=1, progress=on_terminal())

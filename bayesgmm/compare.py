@@ -89,7 +89,7 @@ def compare(point: MixtureResult, posterior: MixtureResult, *, ci_prob: float = 
     point : MixtureResult
         From EM; its labels are matched to those of the posterior.
     posterior : MixtureResult
-        From a sampler, on the same rows with the same number of components.
+        From a sampler or with draws of an approximation, on the same rows with the same number of components.
     ci_prob : float
         Probability inside the intervals.
 
@@ -126,7 +126,7 @@ def _check_pair(point: Any, posterior: Any) -> None:
     if not isinstance(point, MixtureResult) or not point.is_point:
         raise ModelError("`point` has to be the result of a point estimate, fit(..., engine='em')")
     if not isinstance(posterior, MixtureResult) or posterior.is_point:
-        raise ModelError("`posterior` has to be the result of a sampler, fit(..., engine='nuts')")
+        raise ModelError("`posterior` has to be a result with draws, as of fit(..., engine='nuts')")
     if point.model.n_components != posterior.model.n_components:
         k = point.model.n_components, posterior.model.n_components
         raise ModelError(f"`point` has {k[0]} components and `posterior` {k[1]}; compare equal models")
@@ -187,15 +187,16 @@ def _summary(point: MixtureResult, posterior: MixtureResult, memberships: Any) -
 def _cost(point: MixtureResult, posterior: MixtureResult) -> pd.DataFrame:
     import pandas as pd
 
-    effective = posterior.diagnostics()["ess_bulk"].min()
-    draws = parameters_of(dataset(posterior.tree, "posterior")).grid
+    draws = float(np.prod(parameters_of(dataset(posterior.tree, "posterior")).grid))
+    # Draws of an approximation are independent; how long it took to draw elsewhere is not known.
+    effective = posterior.diagnostics()["ess_bulk"].min() if posterior.kind == "posterior" else draws
     rows = {
         "point": {"seconds": point.seconds},
         "posterior": {
-            "seconds": posterior.seconds,
-            "draws": float(np.prod(draws)),
+            "seconds": posterior.seconds or np.nan,
+            "draws": draws,
             "effective_draws": effective,
-            "effective_per_second": effective / posterior.seconds,
+            "effective_per_second": effective / posterior.seconds if posterior.seconds else np.nan,
         },
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fit")

@@ -54,11 +54,14 @@ def on_terminal() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
-def check_free(force: bool, *paths: Path | None, table: Path | None = None) -> None:
-    """Refuse to overwrite, before any work is done."""
+def check_free(force: bool, result: Path | None = None, page: Path | None = None, table: Path | None = None) -> None:
+    """Refuse to overwrite, or to write a report without the packages it needs, before any work is done."""
     from bayesgmm.errors import ModelError
+    from bayesgmm.extras import REPORT, need
 
-    given = [path for path in (*paths, table) if path is not None]
+    if page is not None:
+        need("a report", "report", *REPORT)
+    given = [path for path in (result, page, table) if path is not None]
     for path in given:
         if path.is_dir() or not path.parent.is_dir():
             raise ModelError(f"{str(path)!r} cannot be written: it is a folder, or its folder does not exist")

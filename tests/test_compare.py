@@ -37,6 +37,21 @@ def test_labels_of_the_point_are_matched_to_the_posterior(faithful, em_result, n
     assert found.summary["labels_differ"] == 0
 
 
+@pytest.mark.parametrize("uncertainty", ["laplace", "bootstrap"])
+def test_approximations_stand_beside_a_point_too(faithful, em_result, uncertainty):
+    """There are no effective draws to be looked up: it was a KeyError."""
+    approximate = bg.fit(faithful, 2, engine=bg.EM(uncertainty=uncertainty, draws=50), seed=1)
+    found = bg.compare(em_result, approximate)
+    assert found.cost.loc["posterior", "effective_draws"] == 50
+    assert found.summary["labels_differ"] <= 2
+    assert max(len(line) for line in repr(found).splitlines()) <= 80
+
+
+def test_draws_made_elsewhere_have_no_speed(faithful, em_result, nuts_result):
+    found = bg.compare(em_result, bg.MixtureResult.from_draws(nuts_result.tree, faithful, 2))
+    assert np.isnan(found.cost.loc["posterior", ["seconds", "effective_per_second"]].astype(float)).all()
+
+
 def test_it_prints_in_eighty_columns_and_as_html(comparison):
     assert max(len(line) for line in repr(comparison).splitlines()) <= 80
     assert "Memberships that differ most" in repr(comparison)
@@ -47,7 +62,7 @@ def test_it_prints_in_eighty_columns_and_as_html(comparison):
 def test_wrong_pairs_are_refused(em_result, nuts_result, galaxies):
     with pytest.raises(bg.ModelError, match="`point` has to be the result of a point estimate"):
         bg.compare(nuts_result, nuts_result)
-    with pytest.raises(bg.ModelError, match="`posterior` has to be the result of a sampler"):
+    with pytest.raises(bg.ModelError, match="`posterior` has to be a result with draws"):
         bg.compare(em_result, em_result)
     with pytest.raises(bg.ModelError, match="3 components and `posterior` 2"):
         bg.compare(bg.fit(galaxies, 3, engine="em"), nuts_result)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from bayesgmm.em import EM
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.estep import responsibilities
+from bayesgmm.extras import need
 from bayesgmm.fitting import fit
 from bayesgmm.memberships import thinned
 from bayesgmm.parameters import MixtureParameters
@@ -223,12 +224,15 @@ def _widened(x: Float[np.ndarray, " n"]) -> tuple[float, float]:
 
 
 def _checked(to: str | os.PathLike[str] | None) -> Path | None:
-    """Refuse, before anything is computed, a file that cannot be written."""
+    """Refuse, before anything is computed, a film that cannot be made, and a file that cannot be written."""
+    need("an animation", "plots", "plotly")
     if to is None:
         return None
     path = Path(to)
     if path.suffix not in (".html", ".gif", ".mp4"):
         raise DataError(f"an animation is written to .html, .gif or .mp4, got {str(path)!r}")
+    if path.suffix != ".html":
+        need(f"a film in {path.suffix}", "plots", "matplotlib")
     if path.suffix == ".mp4":
         from matplotlib.animation import writers
 

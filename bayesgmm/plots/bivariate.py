@@ -6,6 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+from bayesgmm.extras import need
 from bayesgmm.storage import write_text
 
 
@@ -29,6 +30,7 @@ def bivariate(path: str | os.PathLike[str]) -> Path:
     FileNotFoundError
         If the folder does not exist.
     """
+    need("a page of bivariate Gaussians", "plots", "plotly")
     from plotly.offline import get_plotlyjs
 
     template = files("bayesgmm.plots").joinpath("bivariate.html").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.arguments import one_of
-from bayesgmm.errors import ModelError
+from bayesgmm.extras import has, need
 
 type Backend = Literal["matplotlib", "plotly", "none"]
 
@@ -49,6 +49,8 @@ def interface(backend: str) -> Any:
         If figures are not drawn with it.
     """
     one_of(backend, "backend", ("matplotlib", "plotly", "none"))
+    if backend != "none":
+        need(f"backend={backend!r}", "plots", backend)
     if backend == "matplotlib":
         from arviz_plots.backend import matplotlib as found
     elif backend == "plotly":
@@ -188,10 +190,9 @@ class Canvas:
         if components:
             dims, coords["component"] = [*dims, "component"], range(components)
             styles = {"aes": {"color": ["component"]}, "color": [colour(c) for c in range(components)]}
-        try:
-            interface(chosen)
-        except ImportError as error:
-            raise ModelError(f"backend={chosen!r} cannot be used ({error}); install bayesgmm[plots]") from error
+        if backend is None and not (has("matplotlib") or has("plotly")):
+            need("a figure", "plots", "matplotlib")  # ArviZ would draw nothing, and not say so.
+        interface(chosen)
         held = xr.Dataset(
             {"panel": (dims, np.zeros([len(coords[d]) for d in dims]))}, {d: list(c) for d, c in coords.items()}
         )

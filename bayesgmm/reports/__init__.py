@@ -14,7 +14,7 @@ import numpy as np
 from bayesgmm import plots
 from bayesgmm.compare import compare
 from bayesgmm.elsewhere import Elsewhere
-from bayesgmm.errors import ModelError
+from bayesgmm.extras import REPORT, need
 from bayesgmm.model import MixtureModel
 from bayesgmm.plots.membership import sampled_rows
 from bayesgmm.reports.methods import paragraph, sources
@@ -89,15 +89,13 @@ def report(
     >>> bg.report(result, pathlib.Path(tempfile.mkdtemp()) / "report.html").name
     'report.html'
     """
+    need("a report", "report", *REPORT)
     return write_text(path, _page(result, point, title))
 
 
 def _page(result: MixtureResult, point: MixtureResult | None, title: str) -> str:
-    try:
-        from jinja2 import Environment, PackageLoader
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ModelError("a report needs jinja2 and plotly; install bayesgmm[report]") from error
+    from jinja2 import Environment, PackageLoader
+    from plotly.offline import get_plotlyjs
 
     template = Environment(loader=PackageLoader("bayesgmm", "reports"), autoescape=True).get_template("report.html")
     rows, _ = sampled_rows(result, None, MOST_TABLED)

@@ -1,5 +1,10 @@
 """scikit-learn's mixtures with this package behind them: `GaussianMixture` and `BayesianGaussianMixture`."""
 
+from bayesgmm.extras import has
+
+if not has("sklearn"):
+    raise ModuleNotFoundError("bayesgmm.sklearn needs scikit-learn; install bayesgmm[sklearn]", name="sklearn")
+
 from bayesgmm.sklearn.point import GaussianMixture
 from bayesgmm.sklearn.sampled import BayesianGaussianMixture
 
