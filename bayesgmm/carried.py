@@ -52,23 +52,29 @@ def carried_names(prior: Prior) -> list[str]:
     return [name for name in variable_dims(prior) if name not in ("weights", "means")] if prior.is_proper else []
 
 
-def carrying(posterior: xr.Dataset, prior: Prior) -> xr.Dataset:
-    """Return a posterior with the values of all random variables of `build_pymc_model`, as PyMC reads one.
+def carried(prior: Prior, draws: MixtureParameters, features: list[str]) -> dict[str, Any]:
+    """Return the variables of `build_pymc_model` that draws do not hold, and the names of pairs of features if needed.
 
-    ``prior`` is that of the fit, in the units of the draws. Nothing is computed here.
+    ``draws`` have the grid (chain, draw); ``prior`` is that of the fit, in their units. Nothing is computed here.
     """
-    bare, names = without_carried(posterior, prior), carried_names(prior)
-    dims, features = variable_dims(prior), posterior["feature"].values
+    dims, pairs, values = variable_dims(prior), pairs_of(features), Values(prior, draws)
+    lengths = {"component": draws.n_components, "feature": len(features)}
+    lengths |= {"feature_pair": len(pairs), "lower_triangle": len(pairs) + len(features)}
+    found: dict[str, Any] = {}
+    for name in carried_names(prior):
+        shape = (*draws.grid, *(lengths[dim] for dim in dims[name]))
+        lazy = indexing.LazilyIndexedArray(Carried(values, name, shape))
+        found[name] = xr.Variable(("chain", "draw", *dims[name]), lazy)
+    if any("feature_pair" in variable.dims for variable in found.values()):
+        found["feature_pair"] = pairs
+    return found
+
+
+def carrying(posterior: xr.Dataset, prior: Prior) -> xr.Dataset:
+    """Return a posterior with the values of all random variables of `build_pymc_model`, as PyMC reads one."""
     draws = MixtureParameters(*(posterior[name].values for name in ("weights", "means", "covariances")))
-    pairs, values = pairs_of(list(features)), Values(prior, draws)
-    lengths = dict(posterior.sizes) | {"feature_pair": len(pairs), "lower_triangle": len(pairs) + len(features)}
-    arrays = {}
-    for name in names:
-        whole = ("chain", "draw", *dims[name])
-        shape = tuple(lengths[dim] for dim in whole)
-        arrays[name] = xr.Variable(whole, indexing.LazilyIndexedArray(Carried(values, name, shape)))
-    paired = {"feature_pair": pairs} if any("feature_pair" in dims[name] for name in names) else {}
-    return bare.assign_coords(paired).assign(arrays)
+    features = [str(name) for name in posterior["feature"].values]
+    return without_carried(posterior, prior).assign(carried(prior, draws, features))
 
 
 def without_carried(posterior: xr.Dataset, prior: Prior) -> xr.Dataset:

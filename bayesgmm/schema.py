@@ -144,7 +144,7 @@ def tree_of(
     """
     import xarray as xr
 
-    from bayesgmm.carried import carrying
+    from bayesgmm.carried import carried
 
     rows_of_fit, data = data, data if isinstance(data, Observations) else kept_rows(data)
     chain, draw = draws.log_posterior.shape
@@ -154,11 +154,9 @@ def tree_of(
     coords = xr.Coordinates(sampled | components)
     rows = picked(coords, "observation", "feature")
     seen = {"origin": ("feature", data.origin), "unit": ("feature", data.unit)}
-    posterior = xr.Dataset(
-        _parameters(draws.parameters, ("chain", "draw")), picked(coords, "chain", "draw", *components)
-    )
+    variables = _parameters(draws.parameters, ("chain", "draw")) | carried(prior, draws.parameters, features)
     groups = {
-        "posterior": carrying(posterior, prior),
+        "posterior": xr.Dataset(variables, picked(coords, "chain", "draw", *components)),
         "sample_stats": xr.Dataset(_sample_stats(draws), picked(coords, "chain", "draw", "component")),
         "observed_data": xr.Dataset({"observations": (("observation", "feature"), data.values)}, rows),
         "constant_data": xr.Dataset({"sample_weight": ("observation", data.sample_weight), **seen}, rows),
