@@ -11,6 +11,12 @@ import numpy as np
 from bayesgmm.errors import ModelError
 from bayesgmm.parameters import MixtureParameters
 
+#: Means and variances beyond this, or variances below its inverse, in standard deviations of the data leave no room for
+#: products in double precision; no fit leads there.
+FARTHEST = 1e50
+#: Numbers that are checked at a time: 8 MB.
+MOST_AT_ONCE = 1_000_000
+
 
 def whole_number(value: Any, name: str, least: int) -> int:
     """Return a whole number of at least ``least``, or say which argument is none."""
@@ -61,6 +67,37 @@ def one_mixture(value: Any, name: str, expected: str = "k components and d featu
     if not is_covariance(covariances):
         raise ModelError(f"`{name}` has a covariance that is not symmetric and positive definite")
     return MixtureParameters(weights, means, covariances)
+
+
+def are_mixtures(parameters: MixtureParameters, kind: str, origin: Any = 0.0, unit: Any = 1.0) -> bool:
+    """Return whether every value of a grid is a mixture that can be computed with, as seen from an origin in a unit."""
+    flat = parameters.reshaped((-1,))
+    at_once = max(1, MOST_AT_ONCE // flat.covariances[0].size)
+    with np.errstate(all="ignore"):
+        blocks = (flat[at : at + at_once].moved(origin, unit) for at in range(0, len(flat.weights), at_once))
+        return all(_are_mixtures(block, kind) for block in blocks)
+
+
+def _are_mixtures(parameters: MixtureParameters, kind: str) -> bool:
+    weights, means, covariances = parameters.arrays
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    return bool(
+        (weights >= 0).all()
+        and (np.abs(weights.sum(axis=-1) - 1) < 1e-6).all()
+        and (np.abs(means) < FARTHEST).all()
+        and ((variances > 1 / FARTHEST) & (variances < FARTHEST)).all()
+        and _has_type(covariances, variances, kind)
+        and is_covariance(covariances)
+    )
+
+
+def _has_type(covariances: np.ndarray, variances: np.ndarray, kind: str) -> bool:
+    """Return whether covariances have only what their type leaves free."""
+    if kind == "tied":
+        return np.allclose(covariances, covariances[:, :1], rtol=1e-9, atol=0)
+    is_alike = kind != "spherical" or np.allclose(variances, variances[..., :1], rtol=1e-9, atol=0)
+    is_round = kind == "full" or not (covariances * (1 - np.eye(covariances.shape[-1]))).any()
+    return is_alike and is_round
 
 
 def is_covariance(matrices: np.ndarray) -> bool:

@@ -112,7 +112,7 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     if not path.is_file():
         raise LoadError(f"{str(path)!r} is not a file")
     try:
-        _check_bytes(path.read_bytes())
+        check_bytes(path.read_bytes())
         tree = _read(path)
         _check(tree)
     except LoadError as error:
@@ -129,12 +129,14 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def _check_bytes(content: bytes) -> None:
+def check_bytes(content: bytes, *, required: bool = False) -> None:
     """Refuse damage before the HDF5 library, which may hang on it, sees a byte.
 
-    A file that another program has rewritten has no checksum, and is judged by what it holds.
+    A file that another program has rewritten has no checksum, and is judged by what it holds where none is required.
     """
     at = content.rfind(CHECKSUM)
+    if at < 0 and required:
+        raise LoadError("it has no checksum")
     if at >= 0 and content[at + len(CHECKSUM) :] != _digest(content[:at]):
         raise LoadError("is damaged: its checksum is not that of its bytes")
 
