@@ -184,7 +184,8 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
     """
     tree = load_tree(path)
     try:
-        settings = json.loads(tree.attrs["engine"])
+        # No file says where another is to be written.
+        settings = {name: value for name, value in json.loads(tree.attrs["engine"]).items() if name != "checkpoint"}
         kind = {settings_of.__name__: settings_of for settings_of in ENGINES.values()}[settings.pop("name")]
         return MixtureResult(tree, kind(**settings), model_of(tree))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm.archive import Expected
-from bayesgmm.arguments import are_mixtures
+from bayesgmm.arguments import FARTHEST, are_mixtures
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.kernels.climb import COLLAPSED, GOES_ON
 from bayesgmm.kernels.leaps import BY, HELD, IS_PRUDENT, LEAPT, LENGTH, LONGEST, MADE, NEXT, OFTEN, SQUARED, STEP
@@ -128,7 +128,7 @@ def _is_remembered(kept: dict[str, np.ndarray], sound: np.ndarray, under_way: np
     steps = memory[under_way, 1] - memory[under_way, 0]
     length, stepped = pace[under_way, LENGTH], under_way & (pace[:, BY] == STEP)
     return bool(
-        np.isfinite(memory[sound]).all()
+        (np.abs(memory[sound]) < FARTHEST).all()
         and np.array_equal(memory[under_way, 0], state[under_way, 1])
         and np.array_equal(memory[stepped, 1], state[stepped, 0])
         and np.allclose((steps**2).sum(axis=1), length, rtol=1e-9, atol=0)

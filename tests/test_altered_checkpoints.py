@@ -32,8 +32,9 @@ ENGINES = {
 #: Shares of its writes after which a fit is stopped.
 SHARES = 0.3, 0.7, 0.95
 #: Arrays of which no other tells whether they hold what was kept: where the checksum is made anew, they can lead to
-#: another result. Random numbers, labels of rows, most answers that a sampler got, and the history of a climb.
-UNKNOWABLE = re.compile(r".*/(rng\d|kept5|answers|memory|pace|traces)")
+#: another result. Random numbers, sweeps while none is kept, labels of rows, most answers that a sampler got, and the
+#: history of a climb.
+UNKNOWABLE = re.compile(r".*/(done|rng\d|kept5|answers|memory|pace|traces)")
 MOST_SECONDS, MOST_BYTES = 5, 2**30
 #: Numbers that break algorithms.
 WILD = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e308, -1e308, 1e-310, 1e9, 2.0**63, 0.5, 7.0)
