@@ -14,6 +14,8 @@ from bayesgmm.parameters import MixtureParameters
 #: Means and variances beyond this, or variances below its inverse, in standard deviations of the data leave no room for
 #: products in double precision; no fit leads there.
 FARTHEST = 1e50
+#: A feature whose width, given others, is no more of its own is a plane's to rounding.
+FLATTEST = 2e-8
 #: Numbers that are checked at a time: 8 MB.
 MOST_AT_ONCE = 1_000_000
 
@@ -110,10 +112,10 @@ def is_covariance(matrices: np.ndarray) -> bool:
     if np.abs(correlations - np.swapaxes(correlations, -1, -2)).max() > 1e-8:
         return False
     try:
-        np.linalg.cholesky(correlations)
+        factors = np.linalg.cholesky(correlations)
     except np.linalg.LinAlgError:
         return False
-    return True
+    return bool((np.diagonal(factors, axis1=-2, axis2=-1) > FLATTEST).all())
 
 
 def suggested(name: Any, names: Iterable[Any]) -> str:
