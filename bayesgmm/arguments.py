@@ -11,6 +11,14 @@ import numpy as np
 from bayesgmm.errors import ModelError
 from bayesgmm.parameters import MixtureParameters
 
+#: Means and variances beyond this, or variances below its inverse, in standard deviations of the data leave no room for
+#: products in double precision; no fit leads there.
+FARTHEST = 1e50
+#: A feature whose width, given others, is no more of its own is a plane's to rounding.
+FLATTEST = 2e-8
+#: Numbers that are checked at a time: 8 MB.
+MOST_AT_ONCE = 1_000_000
+
 
 def whole_number(value: Any, name: str, least: int) -> int:
     """Return a whole number of at least ``least``, or say which argument is none."""
@@ -63,6 +71,37 @@ def one_mixture(value: Any, name: str, expected: str = "k components and d featu
     return MixtureParameters(weights, means, covariances)
 
 
+def are_mixtures(parameters: MixtureParameters, kind: str, origin: Any = 0.0, unit: Any = 1.0) -> bool:
+    """Return whether every value of a grid is a mixture that can be computed with, as seen from an origin in a unit."""
+    flat = parameters.reshaped((-1,))
+    at_once = max(1, MOST_AT_ONCE // flat.covariances[0].size)
+    with np.errstate(all="ignore"):
+        blocks = (flat[at : at + at_once].moved(origin, unit) for at in range(0, len(flat.weights), at_once))
+        return all(_are_mixtures(block, kind) for block in blocks)
+
+
+def _are_mixtures(parameters: MixtureParameters, kind: str) -> bool:
+    weights, means, covariances = parameters.arrays
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    return bool(
+        (weights >= 0).all()
+        and (np.abs(weights.sum(axis=-1) - 1) < 1e-6).all()
+        and (np.abs(means) < FARTHEST).all()
+        and ((variances > 1 / FARTHEST) & (variances < FARTHEST)).all()
+        and _has_type(covariances, variances, kind)
+        and is_covariance(covariances)
+    )
+
+
+def _has_type(covariances: np.ndarray, variances: np.ndarray, kind: str) -> bool:
+    """Return whether covariances have only what their type leaves free."""
+    if kind == "tied":
+        return np.allclose(covariances, covariances[:, :1], rtol=1e-9, atol=0)
+    is_alike = kind != "spherical" or np.allclose(variances, variances[..., :1], rtol=1e-9, atol=0)
+    is_round = kind == "full" or not (covariances * (1 - np.eye(covariances.shape[-1]))).any()
+    return is_alike and is_round
+
+
 def is_covariance(matrices: np.ndarray) -> bool:
     """Return whether every matrix is symmetric and positive definite, whatever the units of its rows."""
     variances = np.diagonal(matrices, axis1=-2, axis2=-1)
@@ -73,10 +112,10 @@ def is_covariance(matrices: np.ndarray) -> bool:
     if np.abs(correlations - np.swapaxes(correlations, -1, -2)).max() > 1e-8:
         return False
     try:
-        np.linalg.cholesky(correlations)
+        factors = np.linalg.cholesky(correlations)
     except np.linalg.LinAlgError:
         return False
-    return True
+    return bool((np.diagonal(factors, axis1=-2, axis2=-1) > FLATTEST).all())
 
 
 def suggested(name: Any, names: Iterable[Any]) -> str:

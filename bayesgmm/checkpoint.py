@@ -1,4 +1,4 @@
-"""Checkpoints: where a long fit stands, in one file that is whole whenever the process dies."""
+"""Checkpoints: where a long fit stands, in one file that is whole whenever the process dies, and never trusted."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import json
 import os
 import threading
 import time
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from bayesgmm.archive import ADVICE, Archive, Expected, complaint, write_archive
 from bayesgmm.data import Rows
 from bayesgmm.errors import LoadError, ModelError
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import Prior
-from bayesgmm.storage import write_whole
 
 #: A checkpoint is written when the last is so many seconds old, and so many times as old as it took to write:
 #: at most a twentieth of the time goes into them.
 SECONDS, TIMES = 1.0, 20.0
 #: Raised when engines keep other arrays, or under other names.
-LAYOUT = 3
+LAYOUT = 4
 #: Bytes of what the passes of one chain gave that are kept.
 MOST_KEPT = 64_000_000
+#: Every so-manieth pass that is kept is made again, to see that it gives the same.
+MADE_AGAIN = 20
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Checkpoint:
         Raises
         ------
         LoadError
-            If the file is no checkpoint.
+            If the file is no checkpoint, or damaged.
         ModelError
             If it is that of another fit.
         """
@@ -75,17 +76,29 @@ class Checkpoint:
         path, identity = Path(engine.checkpoint), _identity(engine, data, prior, start, rng)
         if not path.exists():
             return cls(path, identity, {})
-        found, sections = _read(path)
-        if found != identity:
-            raise ModelError(
-                f"{str(path)!r} is the checkpoint of another fit: data, model, settings, seed or version differ; give "
-                "another path, or remove it"
-            )
-        return cls(path, identity, sections)
+        return cls(path, identity, _sections(path, identity))
 
     def get(self, section: str) -> dict[str, np.ndarray] | None:
         """Return what is kept in a section."""
         return self.sections.get(section)
+
+    def checked(self, section: str, expected: dict[str, Expected]) -> dict[str, np.ndarray] | None:
+        """Return what is kept in a section, if anything is.
+
+        Raises
+        ------
+        LoadError
+            If these are not the arrays that are expected.
+        """
+        kept = self.get(section)
+        wrong = "" if kept is None else complaint(kept, expected)
+        if wrong:
+            self.refuse(section, wrong)
+        return kept
+
+    def refuse(self, section: str, wrong: str) -> NoReturn:
+        """Say what is wrong with a section that nothing can go on from."""
+        raise LoadError(f"the checkpoint {str(self.path)!r} is damaged: in its part {section!r}, {wrong}; {ADVICE}")
 
     @property
     def is_due(self) -> bool:
@@ -113,18 +126,13 @@ class Checkpoint:
             self._write()
 
     def _hold(self, section: str, arrays: dict[str, Any]) -> None:
-        self.sections[section] = {name: np.asarray(array) for name, array in arrays.items()}
+        self.sections[section] = {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
     def _write(self) -> None:
         began = time.monotonic()
         named = {f"{s}/{name}": array for s, arrays in self.sections.items() for name, array in arrays.items()}
-
-        def fill(temporary: str) -> None:
-            with open(temporary, "wb") as file:
-                np.savez(file, allow_pickle=False, identity=np.array(self.identity), **named)
-
         try:
-            write_whole(self.path, fill)
+            write_archive(self.path, {"identity": np.array(self.identity), **named})
         except OSError as error:
             needed = sum(array.nbytes for array in named.values())
             raise OSError(
@@ -139,8 +147,9 @@ class Checkpoint:
 class Evaluations:
     """A function that answers from a section of a checkpoint what it was asked at the same turn before.
 
-    The state of a sampler is known to nobody else, but follows from its seed and from the answers that it got. Given
-    these again, it comes to where it was, to the bit, and asks for what is new.
+    The state of a sampler is known to nobody else, but follows from its seed and from the answers that it got.
+    Given these again, it comes to where it was, to the bit, and asks for what is new; and for a twentieth again,
+    for a file may hold anything.
 
     Parameters
     ----------
@@ -162,7 +171,7 @@ class Evaluations:
         section: str,
     ) -> None:
         self._function, self._checkpoint, self._section = function, checkpoint, section
-        kept = checkpoint.get(section) or {"asked": np.empty(0, np.uint64), "answers": np.empty((0, 1 + size))}
+        kept = _answers(checkpoint, section, size)
         self._asked, self._answers = kept["asked"], kept["answers"]
         self._turn, self._known = 0, len(self._asked)
 
@@ -171,11 +180,19 @@ class Evaluations:
         turn, asked = self._turn, int.from_bytes(hashlib.blake2b(point.tobytes(), digest_size=8).digest(), "little")
         self._turn += 1
         if turn < self._known and self._asked[turn] == asked:
+            if turn % MADE_AGAIN == 0:
+                self._see_again(turn, point)
             return float(self._answers[turn, 0]), self._answers[turn, 1:]
         value, slope = self._function(point)
         if turn * self._answers[:1].nbytes < MOST_KEPT:
             self._note(turn, asked, value, slope)
         return value, slope
+
+    def _see_again(self, turn: int, point: np.ndarray) -> None:
+        """Refuse answers of which one is not that of the function."""
+        value, slope = self._function(point)
+        if not np.array_equal(self._answers[turn], [value, *slope], equal_nan=True):
+            self._checkpoint.refuse(self._section, f"answer {turn} is another")
 
     def _note(self, turn: int, asked: int, value: float, slope: np.ndarray) -> None:
         """Keep an answer, and forget those that were once given at later turns."""
@@ -192,6 +209,22 @@ class Evaluations:
             self._checkpoint.keep(
                 self._section, {"asked": self._asked[: turn + 1], "answers": self._answers[: turn + 1]}
             )
+
+
+def _answers(checkpoint: Checkpoint, section: str, size: int) -> dict[str, np.ndarray]:
+    """Return what was asked and answered, of points of one size."""
+    expected = {"asked": Expected(("u8",), (None,)), "answers": Expected(("f8",), (None, 1 + size), None)}
+    kept = checkpoint.checked(section, expected)
+    if kept is None:
+        return {"asked": np.empty(0, np.uint64), "answers": np.empty((0, 1 + size))}
+    values, slopes = kept["answers"][:, 0], kept["answers"][:, 1:]
+    # Where a point has no density, slopes are anything.
+    are_sound = (
+        len(values) == len(kept["asked"]) and (values < np.inf).all() and np.isfinite(slopes[values > -np.inf]).all()
+    )
+    if not are_sound or not np.isfinite(values[:1]).all():
+        checkpoint.refuse(section, "answers are no log densities and slopes")
+    return kept
 
 
 def checked_path(path: Any) -> str | None:
@@ -223,15 +256,16 @@ def _identity(engine: Any, data: Rows, prior: Prior, start: MixtureParameters | 
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
-    sections: dict[str, dict[str, np.ndarray]] = {}
-    try:
-        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
-            identity = str(file["identity"])
-            for name in file.files:
-                section, _, array = name.partition("/")
-                if array:
-                    sections.setdefault(section, {})[array] = file[name]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise LoadError(f"{str(path)!r} is no checkpoint, or damaged ({error})") from error
-    return identity, sections
+def _sections(path: Path, identity: str) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of a checkpoint by section and name, of which none is read if it is that of another fit."""
+    archive, sections = Archive.opened(path), {}
+    if not np.array_equal(archive["identity"], np.array(identity)):
+        raise ModelError(
+            f"{str(path)!r} is the checkpoint of another fit: data, model, settings, seed or version differ; give "
+            "another path, or remove it"
+        )
+    for name in archive.names:
+        section, _, array = name.partition("/")
+        if array:
+            sections.setdefault(section, {})[array] = archive[name]
+    return sections

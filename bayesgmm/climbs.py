@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm import covariance as cov
-from bayesgmm import estep
+from bayesgmm import estep, standings
 from bayesgmm.checkpoint import Checkpoint
 from bayesgmm.data import Observations, Rows, sums
 from bayesgmm.kernels.climb import (
@@ -26,6 +26,7 @@ from bayesgmm.kernels.climb import (
 from bayesgmm.kernels.leaps import HELD, LEAPT, paces
 from bayesgmm.parameters import MixtureParameters
 from bayesgmm.priors import as_arrays, mean_factors
+from bayesgmm.standings import LEFT
 from bayesgmm.threads import SERIAL_WORK, mapped, worth
 
 #: Evaluations for which there is room at a time.
@@ -38,8 +39,6 @@ DIFFERENCES, MOST_REMEMBERED = 5, 250_000
 DEPENDENT = 1e-3
 #: Evaluations of a climb after which it makes leaps: those that are over by then are plain.
 SETTLING = 10
-#: How the climb of a start ended that was left behind, beside the ends that compiled loops know.
-LEFT = 3
 #: Evaluations after which starts are looked at that may be left behind.
 LOOKS = 4, 10, 30, 90
 #: One is left if, after so many times the rise estimated to be still to come, it is so many nats below the highest.
@@ -370,7 +369,7 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
     arrays = climbs.arrays | leaping.arrays
     room = min(max(1, MOST_KEPT // (number * kept)), STRETCH, rule.max_iter + 1)
     if saved is not None:
-        first, active = _resumed(climbs, arrays, *saved)
+        first, active = standings.resumed(climbs, arrays, problem, saved, seen_again)
     for iteration in range(first, rule.max_iter + 1):
         constants, factors = np.empty((len(active), k)), np.zeros(cov.factors_shape(kind, (len(active), k, d)))
         set_out_each(
@@ -395,29 +394,13 @@ def climb_together(climbs: Climbs, problem: Problem, saved: tuple[Checkpoint, st
             leave_behind(climbs, problem)
         active = active[(climbs.ends[active] == GOES_ON) & (not is_last)]
         if saved is not None:
-            _save(climbs, arrays, active, iteration + 1, saved)
+            standings.save(climbs, arrays, active, iteration + 1, saved)
     climbs.progress[:, 4] = leaping.rates()
 
 
-def _save(
-    climbs: Climbs, arrays: dict[str, np.ndarray], active: np.ndarray, iteration: int, saved: tuple[Checkpoint, str]
-) -> None:
-    """Keep where every start stands."""
-    checkpoint, name = saved
-    if len(active) and not checkpoint.is_due:
-        return
-    traces = np.concatenate([part for _, _, part in climbs.stretches], axis=1)[:, :iteration]
-    # The checkpoint keeps what it is given, and writes it again with every other section.
-    copies = {key: array.copy() for key, array in arrays.items()}
-    checkpoint.put(name, {"iteration": iteration, "active": active, "traces": traces, **copies})
-
-
-def _resumed(climbs: Climbs, arrays: dict[str, np.ndarray], saved: Checkpoint, name: str) -> tuple[int, np.ndarray]:
-    """Put every start where it was saved; return the iteration that follows, and who is under way."""
-    kept = saved.get(name)
-    if kept is None:
-        return 0, np.arange(len(climbs.ends))
-    for key, array in arrays.items():
-        array[:] = kept[key]
-    climbs.stretches.append((0, 0, kept["traces"]))
-    return int(kept["iteration"]), kept["active"]
+def seen_again(points: MixtureParameters, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log posterior up to a constant at each of some points, and where a step of EM leads from there."""
+    probe = Climbs.at(points)
+    climb_together(probe, replace(problem, rule=Stopping(1, 0.0)))
+    heights = probe.stretches[0][2][:, 0, 0] if probe.stretches else np.full(len(probe.ends), np.nan)
+    return heights, probe.state[:, 0]

@@ -204,10 +204,10 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
 
     tree = load_tree(path)
     try:
-        settings = json.loads(tree.attrs["engine"])
-        kind = {settings_of.__name__: settings_of for settings_of in (*ENGINES.values(), Elsewhere)}[
-            settings.pop("name")
-        ]
+        # No file says where another is to be written.
+        settings = {name: value for name, value in json.loads(tree.attrs["engine"]).items() if name != "checkpoint"}
+        kinds = {settings_of.__name__: settings_of for settings_of in (*ENGINES.values(), Elsewhere)}
+        kind = kinds[settings.pop("name")]
         tree["posterior"] = xr.DataTree(carrying(tree["posterior"].to_dataset(), prior_of(tree)))
         return MixtureResult(tree, kind(**settings), model_of(tree))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

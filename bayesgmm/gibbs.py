@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bayesgmm import covariance as cov
-from bayesgmm import estep
+from bayesgmm import estep, sweeps
 from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.ascents import with_ascents
 from bayesgmm.checkpoint import Checkpoint, checked_path
@@ -121,15 +120,16 @@ class Gibbs:
         else:
             sweep = _sweep_chunked
         problem = Problem(data, prior, self.permutation == "random")
-        done = 0 if saved is None else _resumed(saved, chains, kept)
+        stretches = [*_stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1)]
+        done = 0 if saved is None else sweeps.resumed(saved, chains, kept, stretches, problem)
         with _bar(progress, self.tune + self.draws * self.thin) as advance:
             drawn = 0
             try:
-                for stretch in _stretches(self, DRAWS_AT_A_TIME if data.is_one_chunk else 1):
+                for stretch in stretches:
                     if stretch.first >= done:
                         sweep(problem, chains, stretch, kept)
                         if saved is not None:
-                            _save(saved, chains, kept, stretch, self.tune + self.draws * self.thin)
+                            sweeps.save(saved, chains, kept, stretch, problem, self.tune + self.draws * self.thin)
                     drawn = stretch.draws.stop
                     advance(stretch.sweeps)
             except KeyboardInterrupt:
@@ -300,32 +300,6 @@ def _check(settings: Gibbs, data: Rows, prior: Prior) -> None:
         raise DataError(
             f"`label_every` keeps one label a row, but rows count up to {weight.max():g} times; repeat those rows"
         )
-
-
-def _save(saved: Checkpoint, chains: list[Chain], kept: Kept, stretch: Stretch, sweeps: int) -> None:
-    """Keep where every chain stands, and all draws so far."""
-    done = stretch.first + stretch.sweeps
-    if not (saved.is_due or done == sweeps):
-        return
-    arrays: dict[str, Any] = {"done": done, **{f"kept{i}": array for i, array in enumerate(kept.arrays)}}
-    for at, chain in enumerate(chains):
-        arrays[f"rng{at}"] = np.frombuffer(json.dumps(chain.rng.bit_generator.state).encode(), np.uint8)
-        arrays |= {f"state{at}_{i}": array for i, array in enumerate(chain.state)}
-    saved.put("sweeps", arrays)
-
-
-def _resumed(saved: Checkpoint, chains: list[Chain], kept: Kept) -> int:
-    """Put every chain where it was saved, with its draws; return the number of sweeps that are done."""
-    arrays = saved.get("sweeps")
-    if arrays is None:
-        return 0
-    for i, room in enumerate(kept.arrays):
-        room[:] = arrays[f"kept{i}"]
-    for at, chain in enumerate(chains):
-        chain.rng.bit_generator.state = json.loads(arrays[f"rng{at}"].tobytes())
-        for i, room in enumerate(chain.state):
-            room[:] = arrays[f"state{at}_{i}"]
-    return int(arrays["done"])
 
 
 def _stretches(settings: Gibbs, at_a_time: int) -> Iterator[Stretch]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesgmm.arguments import one_of, real_number, whole_number
 from bayesgmm.ascents import with_ascents
+from bayesgmm.chains import is_kept, judged
 from bayesgmm.checkpoint import Checkpoint, Evaluations, checked_path
 from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, Rows
@@ -247,9 +248,9 @@ def _sample_chain_by_chain(
         if parameters.grid[1] < alone.draws:
             raise KeyboardInterrupt("chains that are finished are kept in the checkpoint")
         drawn = dict(zip(PARAMETERS, parameters.arrays, strict=True))
-        saved.put(f"chain{at}", drawn | stats, instead_of=f"passes{at}")
+        saved.put(f"chain{at}", drawn | stats | judged(parameters, prior), instead_of=f"passes{at}")
 
-    missing = [at for at in range(number) if saved.get(f"chain{at}") is None]
+    missing = [at for at in range(number) if not is_kept(saved, f"chain{at}", alone.draws, data, prior)]
     with ThreadPoolExecutor(sampling.cores) as pool:
         under_way = {pool.submit(one, at): at for at in missing}
         try:
@@ -263,7 +264,8 @@ def _sample_chain_by_chain(
                     keep(at, *other.result())
             raise
     chains = [saved.sections[f"chain{at}"] for at in range(number)]
-    return _parameters_and_stats({name: np.concatenate([chain[name] for chain in chains]) for name in chains[0]})
+    names = (*PARAMETERS, *dict.fromkeys(SAMPLE_STATS.values()))
+    return _parameters_and_stats({name: np.concatenate([chain[name] for chain in chains]) for name in names})
 
 
 def _parameters_and_stats(found: dict[str, np.ndarray]) -> tuple[MixtureParameters, dict[str, np.ndarray]]:

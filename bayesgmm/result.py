@@ -713,7 +713,15 @@ class MixtureResult:
         return atlas(self.tree, self.model.is_flat)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ."""
+        """Write the result to a NetCDF file, whole or not at all; `load` reads it, and so does ArviZ.
+
+        Raises
+        ------
+        DataError
+            If rows have names that no file can hold: complex numbers, or dates beyond the years that have one.
+        OSError
+            If it cannot be written.
+        """
         import xarray as xr
 
         from bayesgmm.carried import without_carried

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesgmm.arguments import is_covariance
-from bayesgmm.errors import WARNINGS, LoadError
+from bayesgmm.arguments import FARTHEST, are_mixtures
+from bayesgmm.errors import WARNINGS, DataError, LoadError
+from bayesgmm.inspection import check_plain
 from bayesgmm.parameters import DRAW_KINDS
 from bayesgmm.relabel import METHODS
 from bayesgmm.schema import PARAMETER_DIMS, SCHEMA_VERSION, dataset, parameters_of, prior_of
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 GROUPS = ("posterior", "sample_stats", "observed_data", "constant_data", "optima", "prior_hyperparameters")
 #: Those that some results have.
 PERHAPS = ("trace", "allocation")
-#: A file may unfold to so many bytes, or so many times its size, whichever is more.
-MOST_BYTES, MOST_EXPANSION = 64 * 2**20, 20
-#: Most members of one group.
-MOST_MEMBERS = 64
+#: Units smaller than this, or larger than its inverse, leave no room for their squares in double precision.
+SMALLEST_UNIT = 1e-156
+#: Sizes of log densities and what else is told of draws, beyond which their squares cannot be summed.
+FARTHEST_STATISTIC = 1e150
 #: What stands before the checksum.
 CHECKSUM = b"\nbayesgmm sha256 "
 #: The arrays that a result is read from, with their dims.
@@ -79,9 +80,12 @@ def save_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    DataError
+        If rows have names that a file would not give back.
     OSError
         If it cannot be written: the message says where and how large it is; the file there was before stays.
     """
+    _check_names(tree)
     made = io.BytesIO()
     tree.to_netcdf(made, engine="h5netcdf")
     content = made.getvalue()
@@ -112,8 +116,9 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     if not path.is_file():
         raise LoadError(f"{str(path)!r} is not a file")
     try:
-        _check_bytes(path.read_bytes())
-        tree = _read(path)
+        content = path.read_bytes()
+        check_bytes(content)
+        tree = _read(content)
         _check(tree)
     except LoadError as error:
         raise LoadError(f"{str(path)!r} {error}") from error
@@ -129,54 +134,57 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def _check_bytes(content: bytes) -> None:
+def check_bytes(content: bytes, *, required: bool = False) -> None:
     """Refuse damage before the HDF5 library, which may hang on it, sees a byte.
 
-    A file that another program has rewritten has no checksum, and is judged by what it holds.
+    A file that another program has rewritten has no checksum, and is judged by what it holds where none is required.
     """
     at = content.rfind(CHECKSUM)
+    if at < 0 and required:
+        raise LoadError("it has no checksum")
     if at >= 0 and content[at + len(CHECKSUM) :] != _digest(content[:at]):
         raise LoadError("is damaged: its checksum is not that of its bytes")
 
 
-def _read(path: Path) -> xr.DataTree:
-    """Load every value, once the file is known to be a plain table of groups of sane size."""
+def _read(content: bytes) -> xr.DataTree:
+    """Load every value, once the bytes are known to be a plain table of groups of sane size."""
     import h5py
     import xarray as xr
 
-    with h5py.File(path, "r") as file:
-        size = sum(_plain_bytes(_member(file, name, h5py.Group)) for name in _names(file))
-    if size > max(MOST_BYTES, MOST_EXPANSION * path.stat().st_size):
-        raise LoadError(f"claims {size} bytes of values in {path.stat().st_size} bytes: damaged or hostile")
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
+    # From memory: xarray leaves a file open where it cannot read it.
+    with h5py.File(io.BytesIO(content), "r") as file:
+        check_plain(file, content)
+    with xr.open_datatree(io.BytesIO(content), engine="h5netcdf", decode_times=_dates()) as tree:
         return tree.load()
 
 
-def _names(group: Any) -> list[str]:
-    if len(group) > MOST_MEMBERS:
-        raise LoadError(f"has {len(group)} members in one group, more than any result")
-    return list(group)
+def _dates() -> Any:
+    """Return what reads dates of any year: in seconds, or as fine as they are."""
+    from xarray.coders import CFDatetimeCoder
+
+    return CFDatetimeCoder(time_unit="s")
 
 
-def _member(group: Any, name: str, kind: type) -> Any:
-    """Return a member, refused if it is a link to elsewhere or of another kind."""
-    import h5py
+def _check_names(tree: xr.DataTree) -> None:
+    """Refuse names of rows that a file would not give back."""
+    import xarray as xr
 
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise LoadError("holds links to elsewhere, which no result does")
-    if group.get(name, getclass=True) is not kind:
-        raise LoadError(f"holds {name!r}, which is no {kind.__name__.lower()}: a result has groups of arrays alone")
-    return group[name]
-
-
-def _plain_bytes(group: Any) -> int:
-    """Return the bytes that the arrays of a group unfold to, refused if they lie in another file."""
-    import h5py
-
-    arrays = [_member(group, name, h5py.Dataset) for name in _names(group)]
-    if any(array.is_virtual or array.external for array in arrays):
-        raise LoadError("holds arrays that lie in other files, which no result does")
-    return sum(array.nbytes for array in arrays)
+    names, made, reason = dataset(tree, "observed_data")["observation"], io.BytesIO(), ""
+    if names.dtype.kind in "biufU":
+        return
+    try:
+        xr.Dataset(coords={"observation": names}).to_netcdf(made, engine="h5netcdf")
+        with xr.open_dataset(made, engine="h5netcdf", decode_times=_dates()) as read:
+            back = read["observation"].values
+        is_kept = back.dtype.kind in "mM" and np.array_equal(back, names.values, equal_nan=True)
+    # xarray raises nearly anything on dates that it cannot write.
+    except Exception as error:
+        is_kept, reason = False, f" ({error})"
+    if not is_kept:
+        raise DataError(
+            f"rows have names of type {names.dtype} that no file can hold{reason}; make them text before the fit, as "
+            "by `data.index = data.index.astype(str)`"
+        )
 
 
 def _check(tree: xr.DataTree) -> None:
@@ -230,34 +238,63 @@ def _check_sizes(tree: xr.DataTree) -> None:
         wrong = [dim for dim, size in members.dataset.sizes.items() if expected.get(str(dim), size) != size]
         if wrong:
             raise LoadError(f"has a group {group!r} of another number of {wrong[0]}s: it is damaged")
-    if len(set(table["feature"].values.tolist())) < d:
+    if len(np.unique(table["feature"].values)) < d:
         raise LoadError("has two features of one name: it is damaged")
 
 
 def _check_values(tree: xr.DataTree) -> None:
     """Refuse numbers that no fit can have written."""
+    optima, table, constant = (dataset(tree, group) for group in ("optima", "observed_data", "constant_data"))
+    origin, unit, weight = (constant[name].values for name in ("origin", "unit", "sample_weight"))
+    with np.errstate(all="ignore"):
+        fits = ((unit > SMALLEST_UNIT) & (unit < 1 / SMALLEST_UNIT)).all() and (weight >= 0).all()
+        if not fits or not 1 < weight.sum() < FARTHEST:
+            raise LoadError("has units or row weights that are not positive, or beyond reason: it is damaged")
+        if (np.abs(table["observations"].values[weight > 0] - origin) > FARTHEST * unit).any():
+            raise LoadError("has rows that are nowhere near their origin: it is damaged")
+    named = json.loads(tree.attrs["model"])
     for group in ("posterior", "optima"):
-        parameters = parameters_of(dataset(tree, group))
-        shares = np.abs(parameters.weights.sum(axis=-1) - 1).max() < 1e-6 and (parameters.weights >= 0).all()
-        if not shares or not is_covariance(parameters.covariances):
+        if not are_mixtures(parameters_of(dataset(tree, group)), named["covariance_type"], origin, unit):
             raise LoadError(f"has a group {group!r} whose draws are no mixtures: it is damaged")
-    optima, constant = dataset(tree, "optima"), dataset(tree, "constant_data")
-    if optima.attrs.get("pivot", 0) not in range(optima.sizes["optimum"]):
-        raise LoadError("has draws that carry the labels of no optimum: it is damaged")
-    weight = constant["sample_weight"].values
-    if (constant["unit"] <= 0).any() or (weight < 0).any() or weight.sum() <= 1:
-        raise LoadError("has units or row weights that are not positive: it is damaged")
-    converged = dataset(tree, "optima").get("converged")
-    if converged is not None and (converged.dims != ("optimum",) or not np.isin(converged.values, (0, 1)).all()):
-        raise LoadError("does not say which starts converged: it is damaged")
-    order = dataset(tree, "sample_stats").get("label_order")
-    if order is not None and not (np.sort(order.values, axis=-1) == np.arange(order.shape[-1])).all():
-        raise LoadError("has labels that are no permutation: it is damaged")
+    _check_optima(optima)
+    _check_stats(tree)
     if "allocation" in tree.children:
         _check_labels(tree)
-    named = json.loads(tree.attrs["model"])
     if named["prior"] != "flat":
-        prior_of(tree).bound(named["n_components"], constant.sizes["feature"], named["covariance_type"])
+        prior = prior_of(tree).bound(named["n_components"], len(unit), named["covariance_type"])
+        if not np.isfinite(prior.log_density(parameters_of(optima))).all():
+            raise LoadError("has a prior that its optima cannot have: it is damaged")
+
+
+def _check_optima(optima: xr.Dataset) -> None:
+    """Refuse what is said of optima and cannot be."""
+    if optima.attrs.get("pivot", 0) not in range(optima.sizes["optimum"]):
+        raise LoadError("has draws that carry the labels of no optimum: it is damaged")
+    dropped, share = optima.attrs.get("dropped_starts", 0), optima["basin_share"].values
+    if dropped != int(dropped) or dropped < 0 or share.min() < 0 or share.max() > 1 + 1e-9:
+        raise LoadError("has optima to which no share of the starts led: it is damaged")
+    said = [optima["spurious"], *(optima[name] for name in ("converged", "by_draws") if name in optima)]
+    if not all(each.dims == ("optimum",) and np.isin(each.values, (0, 1)).all() for each in said):
+        raise LoadError("does not say which starts converged, or which optima are sound: it is damaged")
+
+
+def _check_stats(tree: xr.DataTree) -> None:
+    """Refuse numbers about draws or iterations that are missing, or beyond reason."""
+    stats = dataset(tree, "sample_stats")
+    order = stats.get("label_order")
+    k = dataset(tree, "posterior").sizes["component"]
+    if order is not None and (order.shape[-1] != k or (np.sort(order.values, axis=-1) != np.arange(k)).any()):
+        raise LoadError("has labels that are no permutation: it is damaged")
+    groups = [stats, dataset(tree, "optima"), *(dataset(tree, name) for name in PERHAPS if name in tree.children)]
+    pair = ("chain", "draw")
+    if any(array.dims not in (pair, (*pair, "component")) for array in stats.data_vars.values()):
+        raise LoadError("has numbers about draws that are not one for each: it is damaged")
+    steps = dataset(tree, "trace").data_vars.items() if "trace" in tree.children else ()
+    if any(array.dims != ("iteration", *PARAMETER_DIMS.get(str(name), ())) for name, array in steps):
+        raise LoadError("has numbers about iterations that are not one for each: it is damaged")
+    for name, array in ((name, array) for group in groups for name, array in group.data_vars.items()):
+        if array.dtype.kind not in "biuf" or not (np.abs(array.values.astype(float)) < FARTHEST_STATISTIC).all():
+            raise LoadError(f"has {name!r} of {array.dtype}, or numbers of it are missing or huge: it is damaged")
 
 
 def _check_labels(tree: xr.DataTree) -> None:
