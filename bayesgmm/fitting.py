@@ -144,6 +144,7 @@ def fit(
     seen = mixture.seen(observations)
     prior_as_given = mixture.prior_for(observations)
     prior = prior_as_given.in_units(seen.origin, seen.unit)
+    _check_room(runner, mixture, observations)
     first = None if start is None else _start(start, seen, mixture, prior)
     draws = runner.run(seen.counted(), prior, first, rng, bool(progress))
     named = int(seed) if isinstance(seed, (int, np.integer)) else None
@@ -151,6 +152,20 @@ def fit(
     result = MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=seconds, prior=prior_as_given)
     _warn(result)
     return result
+
+
+def _check_room(engine: Any, model: MixtureModel, data: Rows) -> None:
+    """Refuse more draws than the memory of this machine holds, before any is taken."""
+    draws, chains = getattr(engine, "draws", 0), getattr(engine, "chains", 1)
+    if getattr(engine, "uncertainty", "") == "none" or not hasattr(os, "sysconf"):
+        return
+    d, memory = data.n_features, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = 8 * draws * chains * model.n_components * (1 + d + d * d)
+    if needed > memory:
+        raise ModelError(
+            f"{draws:,} draws of {chains:,} chains take {needed / 1e9:,.0f} GB, but this machine has "
+            f"{memory / 1e9:,.0f} GB of memory; take fewer `draws`"
+        )
 
 
 def engine_of(engine: Any) -> Engine:
