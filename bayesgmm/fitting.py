@@ -107,7 +107,9 @@ def fit(
     FileNotFoundError
         If there is no such file.
     ModelError
-        If the model, engine, start or seed do not fit.
+        If the model, engine, start or seed do not fit, or memory does not hold the draws.
+    SourceError
+        If rows can no longer be read where they are kept, or their file has changed.
     DegenerateComponentError
         If under the flat prior every start of EM collapses.
 
@@ -119,6 +121,8 @@ def fit(
         If EM stopped early, or draws fail a diagnostic; it says what to do.
     LabelSwitchingWarning
         If labels switched often, or components can hardly be told apart.
+    CacheWarning
+        If compiled loops cannot be kept on disk, so that every process compiles them anew.
     EmptyComponentWarning
         If a component has no row in many draws, or at EM's estimate.
     DoubtfulGroupsWarning
