@@ -34,13 +34,13 @@ def of_process(work):
     """Do some work in a fork and return its number."""
     process = os.fork()
     if process == 0:
-        end = 5
         try:
-            end = work()
-        except KeyboardInterrupt:
-            end = 4
+            try:
+                os._exit(work())
+            except KeyboardInterrupt:
+                os._exit(4)
         finally:
-            os._exit(end)
+            os._exit(5)
     return process
 
 
