@@ -10,6 +10,7 @@ from bayesgmm.em import EM
 from bayesgmm.errors import (
     BayesGMMError,
     BayesGMMWarning,
+    CacheWarning,
     ConvergenceWarning,
     DataError,
     DataWarning,
@@ -44,6 +45,7 @@ __all__ = [
     "NUTS",
     "BayesGMMError",
     "BayesGMMWarning",
+    "CacheWarning",
     "Calibration",
     "Comparison",
     "ConjugatePrior",

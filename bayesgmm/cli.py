@@ -16,6 +16,8 @@ from bayesgmm.terminal import (
     check_free,
     configured,
     dask_client,
+    end_tidily,
+    escape_what_cannot_be_printed,
     on_terminal,
     plain_errors,
     read_rows,
@@ -120,6 +122,8 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist
 
 def main() -> None:
     """Run the command line."""
+    end_tidily()
+    escape_what_cannot_be_printed()
     app()
 
 

@@ -53,6 +53,10 @@ class DataWarning(BayesGMMWarning):
     """Something of a table was left out, set aside as names of the rows, converted or recognised."""
 
 
+class CacheWarning(BayesGMMWarning):
+    """Compiled loops cannot be kept on disk: every process compiles them anew."""
+
+
 #: Warnings by name, as results keep them.
 WARNINGS = {
     kind.__name__: kind

@@ -108,7 +108,9 @@ def fit(
     FileNotFoundError
         If there is no such file.
     ModelError
-        If the model, engine, start or seed do not fit.
+        If the model, engine, start or seed do not fit, or memory does not hold the draws.
+    SourceError
+        If rows can no longer be read where they are kept, or their file has changed.
     DegenerateComponentError
         If under the flat prior every start of EM collapses.
 
@@ -120,6 +122,8 @@ def fit(
         If EM stopped early, or draws fail a diagnostic; it says what to do.
     LabelSwitchingWarning
         If labels switched often, or components can hardly be told apart.
+    CacheWarning
+        If compiled loops cannot be kept on disk, so that every process compiles them anew.
     EmptyComponentWarning
         If a component has no row in many draws, or at EM's estimate.
     DoubtfulGroupsWarning
@@ -162,11 +166,26 @@ def fitted(
     seen = mixture.seen(observations)
     prior_as_given = mixture.prior_for(observations)
     prior = prior_as_given.in_units(seen.origin, seen.unit)
+    _check_room(runner, mixture, observations)
     first = None if start is None else _start(start, seen, mixture, prior)
     draws = runner.run(seen.counted(), prior, first, rng, bool(progress))
     named = int(seed) if isinstance(seed, (int, np.integer)) else None
     seconds = time.perf_counter() - began
     return MixtureResult.of(draws, seen, mixture, runner, seed=named, seconds=seconds, prior=prior_as_given)
+
+
+def _check_room(engine: Any, model: MixtureModel, data: Rows) -> None:
+    """Refuse more draws than the memory of this machine holds, before any is taken."""
+    draws, chains = getattr(engine, "draws", 0), getattr(engine, "chains", 1)
+    if getattr(engine, "uncertainty", "") == "none" or not hasattr(os, "sysconf"):
+        return
+    d, memory = data.n_features, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = 8 * draws * chains * model.n_components * (1 + d + d * d)
+    if needed > memory:
+        raise ModelError(
+            f"{draws:,} draws of {chains:,} chains take {needed / 1e9:,.0f} GB, but this machine has "
+            f"{memory / 1e9:,.0f} GB of memory; take fewer `draws`"
+        )
 
 
 def engine_of(engine: Any) -> Engine:

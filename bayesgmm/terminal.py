@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
 
 #: What a spreadsheet takes for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def end_tidily() -> None:
+    """Let SIGTERM end the process as an error does: what is half written is removed; the exit status is 143."""
+    from bayesgmm.kernels.interrupts import Uninterrupted
+
+    is_heard = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+    def stop(number: int, frame: Any) -> None:
+        waiting = signal.getsignal(signal.SIGINT)
+        if number == signal.SIGINT:
+            if is_heard:
+                raise KeyboardInterrupt
+        elif isinstance(waiting, Uninterrupted):
+            waiting(number, frame)
+        else:
+            raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def escape_what_cannot_be_printed() -> None:
+    """Let characters that the terminal's encoding has not be escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -159,5 +188,12 @@ def configured(context: typer.Context, path: Path | None) -> None:
         close = suggested(unknown[0], known)
         raise typer.BadParameter(
             f"{str(path)!r} sets {unknown[0]!r}, which is no option{close}; there are {sorted(map(str, known))}"
+        )
+    nested = next((name for name, value in named.items() if isinstance(value, (dict, list))), None)
+    if nested is not None:
+        kind = "a table" if isinstance(named[nested], dict) else "a list"
+        raise typer.BadParameter(
+            f"{str(path)!r} sets {nested!r} to {kind}; write one value, as on the command line (several columns are "
+            "'a,b,c')"
         )
     context.default_map = {**(context.default_map or {}), **named}

@@ -1,6 +1,7 @@
 """Sources: wherever rows are kept and whoever works on them, the same bits."""
 
 import os
+import re
 import runpy
 import signal
 import time
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 import bayesgmm as bg
 import bayesgmm.data as data_module
 from bayesgmm.cli import app
-from bayesgmm.data import Source, StoredObservations, rows_of, sums
+from bayesgmm.data import Source, StoredObservations, rows_of, sources, sums
 from bayesgmm.data import dask as dask_module
 from bayesgmm.kernels.passes import fold
 
@@ -269,6 +270,64 @@ def test_files_that_change_or_end_early_are_named(values, small, tmp_path):
         rows_of(tmp_path / "x.parquet")
 
 
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def replaced(path):
+    """Put another file of the same size in its place."""
+    other = path.with_name("other.npy")
+    np.save(other, np.load(path)[::-1])
+    os.utime(other, ns=(0, 0))
+    os.replace(other, path)
+
+
+def written_to(path):
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"\0" * 8)
+    os.utime(path, ns=(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(cut, "has become shorter"), (replaced, "has changed"), (written_to, "has changed"), (os.remove, "can no longer")],
+)
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_file_that_changes_while_it_is_read_is_named(
+    change, says, dtype, after, values, small, tmp_path, monkeypatch
+):
+    """A map of a file that was cut short was a crash of the process."""
+    path = tmp_path / "x.npy"
+    np.save(path, values.astype(dtype))
+    rows, fill, calls = rows_of(path), sources._filled, []
+
+    def filled(*arguments):
+        if len(calls) == after:
+            change(path)
+        calls.append(0)
+        return fill(*arguments)
+
+    monkeypatch.setattr(sources, "_filled", filled)
+    with pytest.raises(bg.SourceError, match=says):  # noqa: PT012
+        rows.moments()
+        rows.moments()
+
+
+@pytest.mark.parametrize("at", [0, 3, -1])
+@pytest.mark.parametrize("layout", [{"zarr_format": 2}, {"zarr_format": 3}, {"shards": (400, 2)}], ids=str)
+def test_a_chunk_of_zarr_that_is_lost_is_named(at, layout, values, small, tmp_path):
+    """The fill value, 0, was fitted in its place."""
+    path = tmp_path / "x.zarr"
+    zarr.create_array(path, shape=values.shape, chunks=(200, 2), dtype="f8", **layout)[:] = values
+    chunks = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".z", "zarr")))
+    lost = chunks[at]
+    lost.unlink()
+    with pytest.raises(bg.DataError, match=f"has no chunk '{re.escape(str(lost.relative_to(path)))}'.*put back"):
+        rows_of(path)
+
+
 def test_criteria_of_rows_that_are_gone_need_a_point(values, small):
     with pytest.raises(bg.ModelError, match="need a point estimate"):
         fitted(Own(values), ENGINES["laplace"]).criteria()
@@ -277,8 +336,7 @@ def test_criteria_of_rows_that_are_gone_need_a_point(values, small):
 def test_decoded_rows_leave_nothing_behind(values, small, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
     rows = rows_of(SOURCES["folder of Parquet"](values, tmp_path))
-    assert list(tmp_path.glob("bayesgmm-*"))
-    del rows
+    assert rows.source._rows is not None
     assert not list(tmp_path.glob("bayesgmm-*"))
 
 
@@ -286,7 +344,7 @@ def test_a_disk_too_small_to_decode_says_how_much_is_needed(values, small, tmp_p
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    monkeypatch.setattr(sources, "_write", full)
     with pytest.raises(OSError, match="decoding needs 24,000 bytes"):
         bg.fit(SOURCES["folder of Parquet"](values, tmp_path), 2, engine="em")
 

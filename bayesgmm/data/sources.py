@@ -7,17 +7,16 @@ A source has names of `features`, a length, `read` and a description; another ki
 from __future__ import annotations
 
 import json
-import mmap
 import os
-import shutil
+import re
 import struct
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from bayesgmm.errors import DataError, SourceError
 
 #: What reads a folder or file, by the end of its name.
 PARQUET, ZARR, NPY = (".parquet", ".pq"), (".zarr",), (".npy",)
+PUT_BACK = "put back what is lost, or, if all its values are {}, write the array with write_empty_chunks"
 
 
 class Source(ABC):
@@ -67,19 +67,19 @@ class Source(ABC):
 
 
 class ArrayFile(Source):
-    """A two-dimensional array in a ``.npy`` file, mapped and let go block by block."""
+    """A two-dimensional array in a ``.npy`` file, read block by block: a map of one that is cut short is a crash."""
 
     def __init__(self, path: str | os.PathLike[str], features: tuple[str, ...] = ()) -> None:
         self.path = os.fspath(path)
         with open(self.path, "rb") as file:
             shape, fortran, dtype = _npy_header(file, self.path)
-            self._offset = file.tell()
+            self._offset, self._state = file.tell(), _state(file)
         if len(shape) not in (1, 2) or fortran or dtype.kind not in "iuf":
             order = "columns first" if fortran else f"shape {shape}, dtype {dtype}"
             raise DataError(f"{self.path!r} has to hold rows of real numbers, one row after the other; it has {order}")
         self._n, self._d, self._dtype = shape[0], shape[1] if len(shape) == 2 else 1, dtype
         needed = self._offset + self._n * self._d * dtype.itemsize
-        if os.path.getsize(self.path) < needed:
+        if self._state[0] < needed:
             raise DataError(f"{self.path!r} ends before its {self._n} rows do; write it again")
         self.features, self.named = features or tuple(f"x{j}" for j in range(self._d)), bool(features)
 
@@ -88,22 +88,20 @@ class ArrayFile(Source):
 
     def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
         """Return rows, read from the file as they are needed."""
-        width = self._d * self._dtype.itemsize
-        first = self._offset + start * width
-        aligned = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        if os.path.getsize(self.path) < first + (stop - start) * width:
-            raise SourceError(f"{self.path!r} has become shorter than its {self._n} rows since it was opened")
-        with open(self.path, "rb") as file:
-            mapped = mmap.mmap(
-                file.fileno(), first - aligned + (stop - start) * width, offset=aligned, access=mmap.ACCESS_READ
-            )
-        count = (stop - start) * self._d
-        values = np.frombuffer(mapped, self._dtype, count, first - aligned).reshape(stop - start, self._d)
+        values, first = np.empty((stop - start, self._d), self._dtype), self._d * self._dtype.itemsize * start
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                is_whole, now = _filled(values, file, self._offset + first), _state(file)
+        except OSError as error:
+            raise SourceError(f"{self.path!r} can no longer be read ({error}); fit again when it can") from error
+        if not is_whole or now != self._state:
+            what = "become shorter" if now[0] < self._state[0] else "changed"
+            raise SourceError(f"{self.path!r} has {what} since it was opened; leave it alone while it is read")
         return values if values.dtype == np.float64 else values.astype(np.float64)
 
     def describe(self) -> dict[str, Any]:
         """Return the path and the size of the file."""
-        return {"kind": "npy", "path": self.path, "bytes": os.path.getsize(self.path)}
+        return {"kind": "npy", "path": self.path, "bytes": self._state[0]}
 
 
 class Mapped(Source):
@@ -113,6 +111,7 @@ class Mapped(Source):
         if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
             raise DataError(f"`data` has to hold rows of real numbers, got shape {array.shape}, dtype {array.dtype}")
         self._array = array.reshape(len(array), -1)
+        self._bytes = os.path.getsize(array.filename) if array.filename is not None else 0
         self.features, self.named = tuple(f"x{j}" for j in range(self._array.shape[1])), False
 
     def __len__(self) -> int:
@@ -120,6 +119,9 @@ class Mapped(Source):
 
     def read(self, start: int, stop: int) -> Float[np.ndarray, "rows d"]:
         """Return a copy of rows."""
+        path = getattr(self._array, "filename", None)
+        if path is not None and os.path.exists(path) and os.path.getsize(path) < self._bytes:
+            raise SourceError(f"{str(path)!r} has become shorter since it was mapped; leave it alone while it is read")
         return np.array(self._array[start:stop], np.float64, order="C")
 
     def describe(self) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Decoded(Source):
     """A source whose blocks are decoded once, into a temporary file that later passes read."""
 
     def __init__(self) -> None:
-        self._rows: ArrayFile | None = None
+        self._rows: IO[bytes] | None = None
 
     @abstractmethod
     def decoded(self) -> Iterator[np.ndarray]:
@@ -141,37 +143,37 @@ class Decoded(Source):
         """Return rows from the temporary file, which the first call writes."""
         if self._rows is None:
             self._rows = self._decode()
-        return self._rows.read(start, stop)
+        values = np.empty((stop - start, len(self.features)))
+        if not _filled(values, self._rows, start * values.itemsize * values.shape[1]):
+            raise SourceError(f"the decoded rows of {self.describe()['path']!r} have become shorter in their file")
+        return values
 
-    def _decode(self) -> ArrayFile:
-        folder, n, d = tempfile.mkdtemp(prefix="bayesgmm-"), len(self), len(self.features)
-        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        path = Path(folder) / "rows.npy"
+    def _decode(self) -> IO[bytes]:
+        """Write all rows to a file without a name, which ends with the process however that ends."""
+        n, written = len(self), 0
         try:
-            with path.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n, d)})
-                written = 0
+            with ExitStack() as closing:
+                file = closing.enter_context(tempfile.TemporaryFile(prefix="bayesgmm-", buffering=0))
                 for values in self._sound_rows():
-                    file.write(np.ascontiguousarray(values, "<f8"))
+                    _write(file, np.ascontiguousarray(values, np.float64))
                     written += len(values)
-        except DataError:
-            remove()
-            raise
+                if written != n:
+                    raise DataError(f"{self.describe()} gave {written} rows where it had promised {n}; it has changed")
+                closing.pop_all()
+            weakref.finalize(self, file.close)
+            return file
         except OSError as error:
-            remove()
-            needed = n * d * 8
+            needed = n * len(self.features) * 8
             raise OSError(
                 error.errno, f"decoding needs {needed:,} bytes in {tempfile.gettempdir()!r} (TMPDIR chooses where)"
             ) from error
-        if written != n:
-            remove()
-            raise DataError(f"{self.describe()} gave {written} rows where it had promised {n}; it changed meanwhile")
-        return ArrayFile(path, self.features)
 
     def _sound_rows(self) -> Iterator[np.ndarray]:
         """Yield the rows, or say that the files cannot be read: not that they cannot be written."""
         try:
             yield from self.decoded()
+        except DataError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(f"{self.describe()['path']!r} cannot be read to its end ({error})") from error
 
@@ -261,7 +263,8 @@ class Zarr(Decoded):
             import zarr
         except ImportError as error:
             raise DataError("reading Zarr needs the package zarr; install bayesgmm[dask]") from error
-        return zarr.open_array(self.path, mode="r")
+        with zarr.config.set({"array.read_missing_chunks": False}):
+            return zarr.open_array(self.path, mode="r")
 
     def __len__(self) -> int:
         return self._n
@@ -271,7 +274,25 @@ class Zarr(Decoded):
         array = self._array()
         rows = max(array.chunks[0], 65_536 // array.chunks[0] * array.chunks[0])
         for start in range(0, self._n, rows):
-            yield np.asarray(array[start : start + rows], np.float64).reshape(-1, len(self.features))
+            with self._whole(array):
+                values = np.asarray(array[start : start + rows], np.float64)
+            yield values.reshape(-1, len(self.features))
+        # Releases of zarr that do not know `read_missing_chunks` have filled them in silence.
+        if (found := array.nchunks_initialized) < array.nchunks:
+            why = f"has {found} of its {array.nchunks} chunks"
+            raise DataError(f"{self.path!r} {why}; {PUT_BACK.format(array.fill_value)}")
+
+    @contextmanager
+    def _whole(self, array: Any) -> Iterator[None]:
+        """Name the chunks that are not there, in whose place zarr puts its fill value."""
+        try:
+            yield
+        except ValueError as error:
+            lost = re.findall("chunk '([^']+)'", str(error))
+            if not lost:
+                raise
+            named = ", ".join(map(repr, lost[:3])) + (", ..." if len(lost) > 3 else "")
+            raise DataError(f"{self.path!r} has no chunk {named}; {PUT_BACK.format(array.fill_value)}") from error
 
     def describe(self) -> dict[str, Any]:
         """Return the path."""
@@ -315,6 +336,34 @@ def _as_float(column: Any) -> Any:
     import pyarrow as pa
 
     return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
+def _state(file: IO[bytes]) -> tuple[int, int]:
+    """Return what changes with the content of a file: its size and when it was written."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _filled(values: np.ndarray, file: IO[bytes], offset: int) -> bool:
+    """Fill an array with the bytes of an unbuffered file from a place on; return whether there were as many."""
+    rest = memoryview(values).cast("B")
+    while rest:
+        if hasattr(os, "preadv"):  # Processes that were forked share the place in a file.
+            found = os.preadv(file.fileno(), [rest], offset)
+        else:
+            file.seek(offset)
+            found = file.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
+        if not found:
+            return False
+        rest, offset = rest[found:], offset + found
+    return True
+
+
+def _write(file: IO[bytes], values: np.ndarray) -> None:
+    """Write all of an array to an unbuffered file, which may take less at a time."""
+    rest = memoryview(values).cast("B")
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _npy_header(file: Any, path: str) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -3,14 +3,18 @@
 import hashlib
 import threading
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import config
+from numba.core.ccallback import CFunc
 from numba.core.options import DefaultOptions
+
+from bayesgmm.kernels.interrupts import Loop, heard_between, uninterrupted
+from bayesgmm.kernels.keeping import Kept
 
 #: Of the sources of all compiled loops: what numba keeps on disk of one holds those that it calls as well, but is taken
 #: to be good as long as its own file is the same.
@@ -18,26 +22,47 @@ DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__fil
 _LOCK = threading.Lock()
 
 
-def _kept(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
-    """Decorate a function under a name in numba's cache that changes with any of the sources."""
+def _cache_of(function: Callable[..., Any]) -> Kept:
+    """Return what is kept of a function, under a name that changes with any of the sources."""
     with _LOCK:
         name = function.__qualname__
         function.__qualname__ = f"{name}.{DIGEST[:12]}"
         try:
-            return decorator(function)
+            return Kept(function)
         finally:
             function.__qualname__ = name
 
 
 def _cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles when first called."""
-    return partial(_kept, numba.njit(cache=True, nogil=True, error_model="numpy", **options))
+    decorator = numba.njit(nogil=True, error_model="numpy", **options)
+
+    def decorated(function: Callable[..., Any]) -> Any:
+        loop: Any = decorator(function)
+        if COMPILES:
+            loop._cache, loop.compile = _cache_of(function), heard_between(loop.compile)
+        return loop
+
+    return decorated
+
+
+def _called(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return such a decorator of loops that Python calls."""
+    decorator = _cached(**options)
+    return (lambda function: Loop(decorator(function))) if COMPILES else decorator
 
 
 def called_from_c(*signature: Any) -> Callable[[Callable[..., Any]], Callable[[], Any]]:
     """Return a decorator that makes a function return itself, compiled for C: the types of its result and arguments."""
-    options: dict[str, Any] = {"cache": True, "error_model": "numpy", **COUNTED}
-    return lambda function: cache(lambda: _kept(numba.cfunc(signature[0](*signature[1:]), **options), function))
+    options: dict[str, Any] = {"error_model": "numpy", **COUNTED}
+
+    def made(function: Callable[..., Any]) -> Any:
+        loop: Any = CFunc(function, (signature[1:], signature[0]), {}, options)
+        loop._cache = _cache_of(function)
+        loop.compile()
+        return loop
+
+    return lambda function: cache(uninterrupted(lambda: made(function)))
 
 
 #: Whether loops are compiled, and not run as Python for a debugger or a measure of coverage.
@@ -47,11 +72,11 @@ COUNTED, UNCOUNTED = ({"_nrt": on} if hasattr(DefaultOptions, "_nrt") else {} fo
 #: Only sums may be reordered (``reassoc``) and fused: NaN, infinity and signed zero keep their meaning.
 SUMS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}}
 
-compiled = _cached(**SUMS, **COUNTED)
+compiled = _called(**SUMS, **COUNTED)
 #: Of loops that are written out where they are called. They neither make arrays nor return any, for want of a count.
 inlined = _cached(**SUMS, **UNCOUNTED, forceinline=True)
 #: Compensated arithmetic must be left in the order in which it is written.
-compiled_exactly = _cached(**COUNTED)
+compiled_exactly = _called(**COUNTED)
 inlined_exactly = _cached(**UNCOUNTED, forceinline=True)
 #: Of what any of these calls as if its text stood there: it is compiled once less, and counts as its caller does.
 pasted = _cached(inline="always")

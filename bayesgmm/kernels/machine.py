@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import traceback
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,6 +19,7 @@ from numba.extending import intrinsic
 from bayesgmm.kernels import assembly, blocks, moments
 from bayesgmm.kernels.blocks import LINE
 from bayesgmm.kernels.elementary import compiled_exactly, inlined_exactly
+from bayesgmm.kernels.interrupts import uninterrupted, whole_at_forks
 from bayesgmm.kernels.lanes import DOUBLE, POINTER, WHOLE, Machine
 
 #: The functions of `assembly` and `moments`: the first index of the table.
@@ -29,10 +31,15 @@ TRANSPOSE, WEIGH, WEIGH_DIAGONAL, SOFT_MAXIMUM, MOMENTS, MOMENTS_DIAGONAL, ALLOC
 #: Numbers of features that the table holds; code for more is asked for at every pass.
 MOST_FEATURES = 1024
 
+#: What compiled loops are given for an address where there is none.
+FAILED, OUT_OF_MEMORY = 0, -1
+
 _TABLE = (ctypes.c_int64 * (len(STEPS) * (MOST_FEATURES + 1)))()
-_MACHINE, _LOCK, _WRITTEN = Machine(), threading.Lock(), {}
+_MACHINE, _LOCK, _WRITTEN = Machine(), threading.RLock(), {}
+whole_at_forks(_LOCK)
 
 
+@uninterrupted
 def address_of(step: int, d: int) -> int:
     """Return the address of a function for ``d`` features, which is compiled at the first call (some 20 ms)."""
     with _LOCK:
@@ -49,7 +56,18 @@ def address_of(step: int, d: int) -> int:
         return _WRITTEN[step, d]
 
 
-_ADDRESS_OF = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(address_of)
+def _address_for_loops(step: int, d: int) -> int:
+    """Return the same, or what stands for an exception: ctypes would drop it, and return what is in memory."""
+    try:
+        return address_of(step, d)
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+
+
+_ADDRESS_OF = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(_address_for_loops)
 llvm.add_symbol("bayesgmm_table", ctypes.addressof(_TABLE))
 llvm.add_symbol("bayesgmm_address_of", ctypes.cast(_ADDRESS_OF, ctypes.c_void_p).value)
 find_address = types.ExternalFunction("bayesgmm_address_of", types.int64(types.int64, types.int64))
@@ -102,12 +120,23 @@ call = _caller(types.void, ir.VoidType())
 call_for_sum = _caller(types.float64, DOUBLE)
 
 
+@compiled_exactly
+def sought(step, d):
+    """Return where a function is that is not in the table."""
+    found = find_address(step, d)
+    if found == OUT_OF_MEMORY:
+        raise MemoryError("there is no memory to compile a step for this number of features")
+    if found == FAILED:
+        raise RuntimeError("a step for this number of features could not be compiled; the reason was printed above")
+    return found
+
+
 @inlined_exactly
 def address(step, d):
     """Return where the function of a step for ``d`` features is."""
     index = step * (MOST_FEATURES + 1) + d
     found = tabled(index) if d <= MOST_FEATURES else 0  # pyright: ignore[reportCallIssue]
-    return found if found != 0 else find_address(step, d)
+    return found if found != 0 else sought(step, d)
 
 
 @compiled_exactly
