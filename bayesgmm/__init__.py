@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm import datasets
-from bayesgmm.calibration import Calibration, calibrate
-from bayesgmm.compare import Comparison, compare
 from bayesgmm.data import Observations, Source, StoredObservations
-from bayesgmm.em import EM
+from bayesgmm.data.statistics import Expectation, SufficientStatistics
+from bayesgmm.engines.em.em import EM
+from bayesgmm.engines.gibbs.gibbs import Gibbs
+from bayesgmm.engines.nuts.nuts import NUTS
 from bayesgmm.errors import (
     BayesGMMError,
     BayesGMMWarning,
@@ -22,20 +23,19 @@ from bayesgmm.errors import (
     ModelError,
     SourceError,
 )
-from bayesgmm.estep import e_step
+from bayesgmm.expectation.pass_over_rows import e_step
 from bayesgmm.fitting import fit, load
-from bayesgmm.gibbs import Gibbs
-from bayesgmm.model import MixtureModel
-from bayesgmm.nuts import NUTS
-from bayesgmm.parameters import Draws, MixtureParameters, Optima
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior, SeparationPrior
-from bayesgmm.result import MixtureResult
-from bayesgmm.simulation import simulate
-from bayesgmm.suffstats import Expectation, SufficientStatistics
+from bayesgmm.model.mixture import MixtureModel
+from bayesgmm.model.parameters import Draws, MixtureParameters, Optima
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior, SeparationPrior
+from bayesgmm.model.simulation import simulate
+from bayesgmm.results.result import MixtureResult
+from bayesgmm.studies.calibration import Calibration, calibrate
+from bayesgmm.studies.compare import Comparison, compare
 
 if TYPE_CHECKING:
     from bayesgmm import plots
-    from bayesgmm.pymc_model import build_pymc_model
+    from bayesgmm.posterior.pymc_model import build_pymc_model
     from bayesgmm.reports import report
 
 __version__ = "0.1.0"
@@ -89,7 +89,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import PyMC, Plotly and Matplotlib only when they are asked for."""
     if name == "build_pymc_model":
-        from bayesgmm.pymc_model import build_pymc_model
+        from bayesgmm.posterior.pymc_model import build_pymc_model
 
         return build_pymc_model
     if name == "report":
@@ -108,5 +108,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Name what is imported when it is asked for, too."""
-    return sorted({*globals(), *__all__, "sklearn"})
+    """Name what is public, what is imported when it is asked for among it, but no rooms."""
+    return sorted({*__all__, "sklearn", *(name for name in globals() if name.startswith("__"))})

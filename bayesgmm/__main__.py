@@ -1,6 +1,6 @@
 """``python -m bayesgmm``: the command line."""
 
-from bayesgmm.cli import main
+from bayesgmm.shell.commands import main
 
 if __name__ == "__main__":
     main()

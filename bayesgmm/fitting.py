@@ -10,21 +10,21 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from bayesgmm import initialize
-from bayesgmm.arguments import one_mixture
+from bayesgmm.arguments import random_generator
 from bayesgmm.data import Reading, Rows, rows_of
-from bayesgmm.elsewhere import Elsewhere
-from bayesgmm.em import EM
+from bayesgmm.engines.elsewhere import Elsewhere
+from bayesgmm.engines.em import starting_values as initialize
+from bayesgmm.engines.em.em import EM
+from bayesgmm.engines.gibbs.gibbs import Gibbs
+from bayesgmm.engines.nuts.nuts import NUTS
 from bayesgmm.errors import LoadError, ModelError
-from bayesgmm.gibbs import Gibbs
-from bayesgmm.model import MixtureModel
-from bayesgmm.nuts import NUTS
-from bayesgmm.parameters import Draws, MixtureParameters
-from bayesgmm.priors import Prior
-from bayesgmm.result import MixtureResult
-from bayesgmm.schema import model_of, prior_of
-from bayesgmm.seeds import random_generator
-from bayesgmm.storage import load_tree
+from bayesgmm.model.given import one_mixture
+from bayesgmm.model.mixture import MixtureModel
+from bayesgmm.model.parameters import Draws, MixtureParameters
+from bayesgmm.model.priors import Prior
+from bayesgmm.results.result import MixtureResult
+from bayesgmm.results.storage import load_tree
+from bayesgmm.results.tree import model_of, prior_of
 
 #: Engines by the word that names them.
 ENGINES = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
@@ -219,7 +219,7 @@ def load(path: str | os.PathLike[str]) -> MixtureResult:
     """
     import xarray as xr
 
-    from bayesgmm.carried import carrying
+    from bayesgmm.results.carried import carrying
 
     tree = load_tree(path)
     try:

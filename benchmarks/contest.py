@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.answers.diagnostics import invariants, stuck_chains, table
 from bayesgmm.data import Observations
-from bayesgmm.diagnostics import invariants, stuck_chains, table
-from bayesgmm.em import EM
-from bayesgmm.estep import e_step
-from bayesgmm.model import MixtureModel
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior
-from bayesgmm.starts import Starts
+from bayesgmm.engines.em.em import EM
+from bayesgmm.expectation.pass_over_rows import e_step
+from bayesgmm.model.mixture import MixtureModel
+from bayesgmm.model.parameters import MixtureParameters
+from bayesgmm.model.priors import ConjugatePrior
+from bayesgmm.posterior.chain_starts import Starts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,12 +12,12 @@ import numba
 import numpy as np
 
 from bayesgmm import datasets
-from bayesgmm.climbs import Problem, climb
 from bayesgmm.data import Observations
-from bayesgmm.em import EM
-from bayesgmm.initialize import candidates
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.engines.em.climbs import Problem, climb
+from bayesgmm.engines.em.em import EM
+from bayesgmm.engines.em.starting_values import candidates
+from bayesgmm.model.parameters import MixtureParameters
+from bayesgmm.model.priors import ConjugatePrior
 from benchmarks.clock import cpu_seconds, extra_memory, interleaved, medians, wall_seconds
 from benchmarks.report import Table, installed
 

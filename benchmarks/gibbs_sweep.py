@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.data import Observations
-from bayesgmm.estep import allocate, expect, whiten
+from bayesgmm.expectation.pass_over_rows import allocate, expect, whiten
 from benchmarks.clock import cpu_seconds, interleaved, medians
 from benchmarks.em_iteration import problem
 from benchmarks.report import Table

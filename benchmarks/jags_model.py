@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.estep import responsibilities
-from bayesgmm.parameters import MixtureParameters
+from bayesgmm.expectation.pass_over_rows import responsibilities
+from bayesgmm.model.parameters import MixtureParameters
 from benchmarks.clock import ONE_THREAD
 from benchmarks.contest import Sampled, Task
 

@@ -73,7 +73,7 @@ def cold_seconds(contender: str, n: int) -> float:
 
 def print_first(name: str, n: int) -> None:
     """Print, as JSON, what `cold_seconds` asks of a fresh process."""
-    import_module("bayesgmm.pymc_model")
+    import_module("bayesgmm.posterior.pymc_model")
     import_module("benchmarks.plain_model")
 
     problem(n, FEATURES, COMPONENTS)

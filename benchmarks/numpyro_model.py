@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.model.parameters import MixtureParameters
+from bayesgmm.model.priors import ConjugatePrior
 from benchmarks.contest import Sampled, Task
 
 

@@ -99,7 +99,9 @@ def with_plain_model() -> Iterator[None]:
     """Let the engine sample `pm.Mixture` in place of its own model: same settings and scoring, starts drawn alike."""
     from benchmarks.plain_model import build_standardised_plain_model
 
-    with patch("bayesgmm.pymc_model.build_standardised_model", side_effect=build_standardised_plain_model) as build:
+    with patch(
+        "bayesgmm.posterior.pymc_model.build_standardised_model", side_effect=build_standardised_plain_model
+    ) as build:
         yield
     if not build.called:
         raise RuntimeError("the engine did not build the plain model: what was timed is its own")

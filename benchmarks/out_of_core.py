@@ -20,7 +20,7 @@ CODE = """
 import hashlib, json, os, statistics, sys, time, warnings
 import numpy as np
 import bayesgmm as bg
-from bayesgmm import estep
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.data import rows_of
 from benchmarks.clock import _field
 warnings.simplefilter("ignore")
@@ -130,8 +130,8 @@ def memberships(quick: bool) -> Table:
 import json, os, tempfile, time
 import numpy as np
 import bayesgmm as bg
-from bayesgmm import memberships as soft
-from bayesgmm.rowwise import write_memberships
+from bayesgmm.answers import memberships as soft
+from bayesgmm.answers.memberships_file import write_memberships
 from benchmarks.clock import _field
 rng = np.random.default_rng(1)
 k, g = 5, 1000

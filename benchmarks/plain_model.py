@@ -10,9 +10,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.linalg import solve_triangular
 
-from bayesgmm.compact import Coordinates
 from bayesgmm.data import Observations
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.model.priors import ConjugatePrior
+from bayesgmm.posterior.compact import Coordinates
 
 
 def build_plain_model(data: Observations, prior: ConjugatePrior) -> pm.Model:

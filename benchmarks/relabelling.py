@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import bayesgmm as bg
-from bayesgmm.parameters import Draws, MixtureParameters
-from bayesgmm.relabel import ALIGNMENT_ROWS, Relabelling, relabelling
+from bayesgmm.answers.relabelling import ALIGNMENT_ROWS, Relabelling, relabelling
+from bayesgmm.model.parameters import Draws, MixtureParameters
 from benchmarks.clock import cpu_seconds, interleaved, medians
 from benchmarks.contest import Task
 from benchmarks.em_iteration import problem

@@ -148,7 +148,10 @@ def agreement(name: str, measured: dict[str, list[dict[str, float]]]) -> str:
 
 def of_gibbs(task: Task, seed: int) -> Sampled:
     """Sample by bayesgmm's Gibbs sampler."""
-    with timed("bayesgmm.gibbs._sweep_compiled") as compiled, timed("bayesgmm.gibbs._sweep_chunked") as chunked:
+    with (
+        timed("bayesgmm.engines.gibbs.gibbs._sweep_compiled") as compiled,
+        timed("bayesgmm.engines.gibbs.gibbs._sweep_chunked") as chunked,
+    ):
         parameters = _drawn(bg.Gibbs(draws=task.draws, tune=task.tune, chains=task.chains), task, seed)
     return Sampled(parameters, sum(compiled) + sum(chunked), 0.0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.parameters import COVARIANCE_TYPES
+from bayesgmm.model.parameters import COVARIANCE_TYPES
 
 #: Importing it puts our estimators in scikit-learn's place: collected with the tests, they met themselves.
 collect_ignore = ["sklearn_door.py"]

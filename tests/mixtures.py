@@ -13,7 +13,7 @@ from bayesgmm import (
     SemiConjugatePrior,
     SeparationPrior,
 )
-from bayesgmm import covariance as cov
+from bayesgmm.model import covariance as cov
 
 
 def random_parameters(rng, k, d, kind="full", spread=2.0):

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import checkpoint as module
 from bayesgmm.data import sums
-from bayesgmm.storage import CHECKSUM
+from bayesgmm.data.writing import CHECKSUM
+from bayesgmm.engines import checkpoint as module
 
 #: Fits, few enough rows that one takes no time, in several blocks.
 TABLE = bg.datasets.load_faithful().iloc[::2].reset_index(drop=True)

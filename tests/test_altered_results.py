@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.storage import CHECKSUM
+from bayesgmm.data.writing import CHECKSUM
 from tests.test_altered_checkpoints import WILD, every_number, one_number, sealed
 from tests.test_hostile_files import usable
 

@@ -19,7 +19,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import app
+from bayesgmm.shell.commands import app
 
 ENGINES = ("em", "nuts")
 TABLE = bg.datasets.load_faithful()
@@ -565,7 +565,7 @@ def test_force_overwrites_what_exists(folder):
 
 
 def test_the_installed_command_ends_with_status_2_and_one_line(folder):
-    script = "from bayesgmm.cli import main; main()"
+    script = "from bayesgmm.shell.commands import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "fit", "missing.csv", "-k", "2"],
         capture_output=True,

@@ -98,12 +98,12 @@ def test_command_line_fits_nothing_that_it_cannot_report(arguments, tmp_path):
     bg.datasets.load_faithful().to_csv(tmp_path / "rows.csv", index=False)
     code = f"""
         import os, sys
-        import bayesgmm.cli
+        import bayesgmm.shell.commands
         os.chdir({str(tmp_path)!r})
         bg.fit = None  # Nothing may be fitted.
         sys.argv = ["bayesgmm", *{arguments!r}]
         try:
-            bayesgmm.cli.main()
+            bayesgmm.shell.commands.main()
         except SystemExit as end:
             print("exit", end.code)
     """

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import gibbs, replicates
-from bayesgmm.replicates import coverage, scored
-from bayesgmm.uniformity import RankTest, smallest_tails_of_uniform_ranks
+from bayesgmm.engines import gibbs
+from bayesgmm.studies import replicates
+from bayesgmm.studies.rank_test import RankTest, smallest_tails_of_uniform_ranks
+from bayesgmm.studies.replicates import coverage, scored
 
 MODEL = bg.MixtureModel(2, prior=bg.ConjugatePrior(2, 0, 0.2, 5, 3))
 SEMI = bg.MixtureModel(2, "diag", bg.SemiConjugatePrior(2, [0.0, 0.0], 4, 6, 3))

@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import checkpoint as module
-from bayesgmm.climbs import Stopping, climb
-from bayesgmm.compact import Whitening
 from bayesgmm.data import Observations, sums
-from bayesgmm.initialize import candidates
+from bayesgmm.engines import checkpoint as module
+from bayesgmm.engines.em.climbs import Stopping, climb
+from bayesgmm.engines.em.starting_values import candidates
+from bayesgmm.posterior.compact import Whitening
 
 #: Fits whose passes are slowed, so that they can be killed at any moment of the way.
 SCRIPT = """
 import sys, time
 import numpy as np
 import bayesgmm as bg
-from bayesgmm import checkpoint, estep
+from bayesgmm.engines import checkpoint
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.data import sums
 sums.CHUNK_ROWS = 64
 checkpoint.SECONDS = 0.0

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import app
+from bayesgmm.shell.commands import app
 
 CUSTOMERS = Path(bg.datasets.__file__).parent / "customers.csv"
 

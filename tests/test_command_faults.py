@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import app
 from bayesgmm.data import rows_of
+from bayesgmm.shell.commands import app
 
 TOO_MANY = 10**12
 

@@ -7,11 +7,11 @@ import pytest
 from mixtures import bound_problem
 
 import bayesgmm as bg
-from bayesgmm import covariance as cov
-from bayesgmm.compact import CompactPosterior, Whitening
-from bayesgmm.estep import e_step
+from bayesgmm.expectation.pass_over_rows import e_step
 from bayesgmm.kernels.callback import laid_out, log_posterior_in_c
-from bayesgmm.spread import LowRankSpread
+from bayesgmm.model import covariance as cov
+from bayesgmm.posterior.compact import CompactPosterior, Whitening
+from bayesgmm.posterior.linear_maps import LowRankSpread
 
 PRIORS = ["conjugate", "semiconjugate", "hierarchical", "separation"]
 PLAIN = {
@@ -141,7 +141,7 @@ def test_the_function_of_c_is_the_same_function(problem, rng):
 @pytest.fixture
 def in_blocks(monkeypatch):
     """Whitening as of a posterior with too many parameters for a whole matrix."""
-    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", 0)
+    monkeypatch.setattr("bayesgmm.posterior.compact.MOST_WHOLE", 0)
 
 
 def curvature_of(white, step=1e-4):
@@ -190,7 +190,7 @@ def test_axes_make_up_for_what_labels_hide(monkeypatch, faithful, in_blocks):
     optimum = bg.fit(faithful, bg.MixtureModel(3, prior=given), engine="em", seed=1).parameters
     start = posterior.coordinates.pack(optimum.moved(data.origin, data.unit))
     mended = np.linalg.eigvalsh(curvature_of(posterior.whitened(start)))
-    monkeypatch.setattr("bayesgmm.spread.NEAR_ONE", np.inf)
+    monkeypatch.setattr("bayesgmm.posterior.linear_maps.NEAR_ONE", np.inf)
     plain = np.linalg.eigvalsh(curvature_of(posterior.whitened(start)))
     assert plain.min() < 0.1
     assert mended.min() > 0.5

@@ -116,7 +116,7 @@ def test_a_command_without_a_place_to_keep_loops_fits_and_says_so_once(fails, tm
         "import sys; from numba.core import caching\n"
         "def fails(*_): raise OSError(28, 'not here')\n"
         f"caching.{fails} = fails\n"
-        "from bayesgmm.cli import main\n"
+        "from bayesgmm.shell.commands import main\n"
         f"sys.argv = ['bayesgmm', 'fit', {str(tmp_path / 'f.csv')!r}, '-k', '2', '--engine', 'em', '--seed', '1']\n"
         "main()\n"
     )

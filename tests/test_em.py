@@ -8,14 +8,14 @@ import pytest
 from mixtures import bound_problem
 
 import bayesgmm as bg
-from bayesgmm import climbs as module
-from bayesgmm import covariance as cov
-from bayesgmm.climbs import STRETCH, Stopping, climb
 from bayesgmm.data import Observations, sums
-from bayesgmm.em import missing_information, rank, spurious
-from bayesgmm.initialize import candidates, from_labels
+from bayesgmm.engines.em import climbs as module
+from bayesgmm.engines.em.climbs import STRETCH, Stopping, climb
+from bayesgmm.engines.em.em import missing_information, rank, spurious
+from bayesgmm.engines.em.starting_values import candidates, from_labels
 from bayesgmm.kernels.climb import rise_to_come
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.priors import ConjugatePrior
 
 #: Optima nearly as high as the best, or one that few starts led to, are said to be there: tests of which say more.
 nearly_as_high = pytest.mark.filterwarnings("ignore:.*(nearly as high|was found by):bayesgmm.ConvergenceWarning")
@@ -258,7 +258,7 @@ def test_trace_of_parameters_ends_at_the_result(faithful):
 @pytest.mark.parametrize("chunk", [64, sums.CHUNK_ROWS])
 def test_the_trace_of_a_fit_is_that_of_its_best_start(trace, chunk, monkeypatch, faithful):
     """No more and no less, though others climb on for stretches after it, and it is polished."""
-    monkeypatch.setattr("bayesgmm.climbs.STRETCH", 8)
+    monkeypatch.setattr("bayesgmm.engines.em.climbs.STRETCH", 8)
     monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
     engine = bg.EM(n_init=5, trace=trace)
     prior = ConjugatePrior.from_data(faithful, 3)

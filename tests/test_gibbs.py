@@ -12,14 +12,15 @@ from mixtures import bound_problem, random_parameters
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import covariance as cov
-from bayesgmm import estep, gibbs
 from bayesgmm.data import sums
-from bayesgmm.gibbs import Problem
+from bayesgmm.engines import gibbs
+from bayesgmm.engines.gibbs.gibbs import Problem
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.kernels.conditionals import draw_parameters
 from bayesgmm.kernels.gibbs import run_sweeps
 from bayesgmm.kernels.uniforms import binomial, child_key, uniform
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, SemiConjugatePrior
 
 KEYS = np.random.default_rng(7).integers(2**64, size=4000, dtype=np.uint64)
 
@@ -116,7 +117,7 @@ def test_the_label_of_a_row_does_not_depend_on_chunks_or_threads(rng, monkeypatc
     white, seen = estep.whiten(parameters), []
     for chunk, threads in ((32_768, 1), (333, 1), (333, 2), (64, 2)):
         monkeypatch.setattr(sums, "CHUNK_ROWS", chunk)
-        monkeypatch.setattr("bayesgmm.threads.SERIAL_WORK", 0)
+        monkeypatch.setattr("bayesgmm.kernels.threads.SERIAL_WORK", 0)
         monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         labels = np.empty((1, 5000), np.int16)
         estep.allocate(white, data, (1,), KEYS[:1], labels)

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import doubts
-from bayesgmm.diagnostics import Run, complaints, in_words, table
-from bayesgmm.em import missing_information
-from bayesgmm.estep import e_step
+from bayesgmm.answers.diagnostics import Run, complaints, in_words, table
+from bayesgmm.engines.em.em import missing_information
+from bayesgmm.expectation.pass_over_rows import e_step
 from bayesgmm.fitting import _warn
-from bayesgmm.parameters import Draws, Optima
+from bayesgmm.model.parameters import Draws, Optima
+from bayesgmm.results import doubts
 
 POINT = bg.MixtureParameters(np.array([0.4, 0.6]), np.array([[-2.0], [2.0]]), np.ones((2, 1, 1)))
 OTHER = bg.MixtureParameters(np.array([0.9, 0.1]), np.array([[0.0], [3.0]]), np.array([[[5.0]], [[0.2]]]))

@@ -16,7 +16,7 @@ import pytest
 from numba.core import event
 
 import bayesgmm as bg
-from bayesgmm import gibbs, nuts
+from bayesgmm.engines import gibbs, nuts
 from bayesgmm.kernels import interrupts, machine
 
 PARTIAL = r"sampling was interrupted after [\d,]+ of [\d,]+ draws"

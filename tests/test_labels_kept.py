@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import relabel
-from bayesgmm.atlas import _visits
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.answers import relabelling as relabel
+from bayesgmm.results.modes import _visits
+from bayesgmm.results.tree import dataset, parameters_of
 
 QUICK = bg.Gibbs(draws=200, tune=100, chains=2)
 #: Three groups that touch: methods give some draws other labels, and as sampled they switch.
@@ -165,8 +165,8 @@ def order_of(result, known):
 
 def missed(monkeypatch):
     """Let EM see one poor optimum alone, from which chains get away."""
-    from bayesgmm import gibbs, nuts
-    from bayesgmm.parameters import Optima
+    from bayesgmm.engines import gibbs, nuts
+    from bayesgmm.model.parameters import Optima
 
     class Poor(bg.EM):
         def run(self, data, prior, start, rng, progress=False, *, saved=None):

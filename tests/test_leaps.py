@@ -5,12 +5,12 @@ import pytest
 from mixtures import bound_problem
 
 import bayesgmm as bg
-from bayesgmm import climbs as module
-from bayesgmm.climbs import SETTLING, Stopping, climb
 from bayesgmm.data import Observations, sums
-from bayesgmm.initialize import candidates
+from bayesgmm.engines.em import climbs as module
+from bayesgmm.engines.em.climbs import SETTLING, Stopping, climb
+from bayesgmm.engines.em.starting_values import candidates
 from bayesgmm.kernels import leaps
-from bayesgmm.priors import ConjugatePrior
+from bayesgmm.model.priors import ConjugatePrior
 
 PRIORS = ["flat", "conjugate", "semiconjugate", "hierarchical"]
 TOL = 1e-8

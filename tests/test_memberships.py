@@ -8,9 +8,10 @@ import pytest
 from scipy.special import entr
 
 import bayesgmm as bg
-from bayesgmm import estep, memberships
+from bayesgmm.answers import memberships
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.kernels.memberships import SAMPLE, bounds
-from bayesgmm.schema import dataset, parameters_of, with_parameters
+from bayesgmm.results.tree import dataset, parameters_of, with_parameters
 
 
 def test_entropy_is_overlap_plus_parameter_uncertainty(nuts_result):

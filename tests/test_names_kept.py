@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.inspection import REFERENCE
-from bayesgmm.storage import CHECKSUM
+from bayesgmm.data.writing import CHECKSUM
+from bayesgmm.results.inspection import REFERENCE
 
 ROWS = 20
 TABLE = np.concatenate([np.random.default_rng(0).normal(size=(10, 2)), np.random.default_rng(1).normal(5, 1, (10, 2))])

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import nuts
-from bayesgmm.compact import CompactPosterior, Whitening
+from bayesgmm.answers.diagnostics import Run, complaints, invariants, stuck_chains, table
 from bayesgmm.data import sums
-from bayesgmm.diagnostics import Run, complaints, invariants, stuck_chains, table
-from bayesgmm.estep import e_step
-from bayesgmm.nuts import Sampling, _sample_compact
-from bayesgmm.schema import dataset, parameters_of
-from bayesgmm.starts import Starts
+from bayesgmm.engines import nuts
+from bayesgmm.engines.nuts.nuts import Sampling, _sample_compact
+from bayesgmm.expectation.pass_over_rows import e_step
+from bayesgmm.posterior.chain_starts import Starts
+from bayesgmm.posterior.compact import CompactPosterior, Whitening
+from bayesgmm.results.tree import dataset, parameters_of
 
 QUICK = {"draws": 250, "tune": 150, "chains": 4}
 
@@ -174,7 +174,7 @@ def test_the_whole_operation_agrees_with_a_plain_mixture(faithful):
     """The same prior, the likelihood written as `pm.Mixture` of `pm.MvNormal`; alert at 3, fail at 5."""
     import nutpie
 
-    from bayesgmm.variables import initial_values
+    from bayesgmm.posterior.variables import initial_values
     from benchmarks.plain_model import build_plain_model
 
     reference = bg.fit(faithful, 2, engine=bg.NUTS(draws=4000), seed=1, progress=False)
@@ -382,7 +382,7 @@ def test_settings_may_be_numbers_of_numpy(faithful, tmp_path):
 @pytest.mark.parametrize("most_whole", [10, 1000])
 def test_starts_of_hundreds_of_parameters_fit_the_stack_of_a_samplers_thread(most_whole, monkeypatch):
     """OpenBLAS takes 540 kB of stack to solve 200 equations, and a thread of nutpie's died of it."""
-    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", most_whole)
+    monkeypatch.setattr("bayesgmm.posterior.compact.MOST_WHOLE", most_whole)
     rng = np.random.default_rng(1)
     x = rng.normal(size=(400, 12)) + 4 * rng.normal(size=(4, 12))[rng.integers(4, size=400)]
     result = quietly(x, 4, bg.NUTS(draws=10, tune=20, chains=2))
@@ -412,7 +412,7 @@ def test_chains_start_near_modes_in_proportion_to_their_mass(sampler, galaxies):
 def test_blocks_and_axes_sample_the_same_posterior(monkeypatch, faithful):
     """As a whole matrix: invariants within five standard errors; with a few axes, as efficiently."""
     whole = bg.fit(faithful, 2, engine=bg.NUTS(draws=1500, chains=2), seed=1, progress=False)
-    monkeypatch.setattr("bayesgmm.compact.MOST_WHOLE", 0)
+    monkeypatch.setattr("bayesgmm.posterior.compact.MOST_WHOLE", 0)
     few = bg.fit(faithful, 2, engine=bg.NUTS(draws=1500, chains=2), seed=2, progress=False)
     one, other = whole.diagnostics(), few.diagnostics()
     for quantity in ("log_posterior", "log_likelihood"):

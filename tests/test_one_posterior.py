@@ -12,11 +12,11 @@ import pytest
 import truth
 
 import bayesgmm as bg
-from bayesgmm.compact import CompactPosterior
-from bayesgmm.diagnostics import invariants
-from bayesgmm.estep import responsibilities
-from bayesgmm.gibbs import Problem
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.answers.diagnostics import invariants
+from bayesgmm.engines.gibbs.gibbs import Problem
+from bayesgmm.expectation.pass_over_rows import responsibilities
+from bayesgmm.posterior.compact import CompactPosterior
+from bayesgmm.results.tree import dataset, parameters_of
 
 logger = logging.getLogger(__name__)
 

@@ -92,9 +92,24 @@ def test_public_names_say_what_they_are_and_show_an_example(name):
 
 def test_exported_names_are_all_there_and_sorted_by_kind():
     assert set(bg.__all__) <= set(dir(bg))
-    assert bg.build_pymc_model.__module__ == "bayesgmm.pymc_model"
+    assert bg.build_pymc_model.__module__ == "bayesgmm.posterior.pymc_model"
     with pytest.raises(AttributeError, match="no attribute 'fti'"):
         bg.fti  # noqa: B018
+
+
+def test_names_that_complete_are_public_ones():
+    """Names of forty modules stood among them."""
+    shown = {name for name in dir(bg) if not name.startswith("__")}
+    assert shown == {*bg.__all__, "sklearn"}
+
+
+@pytest.mark.parametrize(
+    "room", sorted(path.parent for path in ROOT.glob("bayesgmm/**/__init__.py")), ids=lambda path: path.name
+)
+def test_sentence_of_a_room_needs_no_and(room):
+    name = ".".join(room.relative_to(ROOT).parts)
+    sentence = importlib.import_module(name).__doc__.strip().splitlines()[0]
+    assert name == "bayesgmm" or not re.search(r"\band\b", sentence)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -144,7 +159,7 @@ def test_commands_of_the_readme_are_those_of_the_command_line(tmp_path, monkeypa
     import distributed
     from typer.testing import CliRunner
 
-    from bayesgmm.cli import app
+    from bayesgmm.shell.commands import app
 
     lines = [line for block in code_blocks("README.md", "console") for line in block.splitlines()]
     commands = [line.split("bayesgmm ", 1)[1] for line in lines if re.search(r"(^|uv run )bayesgmm ", line)]

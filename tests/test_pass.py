@@ -20,13 +20,14 @@ from numba.core.runtime import _nrt_python, rtsys
 from scipy.special import logsumexp
 
 import bayesgmm as bg
-from bayesgmm import MixtureParameters, Observations, e_step, estep
+from bayesgmm import MixtureParameters, Observations, e_step
 from bayesgmm.data import sums
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.kernels import blocks, elementary, machine
 from bayesgmm.kernels.elementary import DIGEST
 from bayesgmm.kernels.factors import lower_inverses, precision_factors
 from bayesgmm.kernels.steps import padded, soft_maximum
-from bayesgmm.threads import mapped
+from bayesgmm.kernels.threads import mapped
 
 
 def soft(log_r, v=None):
@@ -285,7 +286,7 @@ def test_whole_weights_equal_repeated_rows(rng):
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(rng, monkeypatch):
-    monkeypatch.setattr("bayesgmm.threads.SERIAL_WORK", 0)
+    monkeypatch.setattr("bayesgmm.kernels.threads.SERIAL_WORK", 0)
     monkeypatch.setattr(sums, "CHUNK_ROWS", 100)
     data, parameters = Observations.of(rng.normal(size=(1234, 3))), random_parameters(rng, 3, 3)
     found = []
@@ -384,7 +385,7 @@ def test_work_that_outlives_the_main_thread_is_done():
     """Helpers are not to be had any more; the caller does without."""
     code = """
 import threading, time
-from bayesgmm.threads import mapped
+from bayesgmm.kernels.threads import mapped
 def late():
     time.sleep(0.3)
     print(mapped(abs, range(-4, 0), 2))
@@ -398,7 +399,7 @@ threading.Thread(target=late).start()
 def test_a_forked_process_starts_threads_of_its_own():
     code = """
 import os, warnings
-from bayesgmm.threads import mapped
+from bayesgmm.kernels.threads import mapped
 warnings.simplefilter("ignore")
 assert mapped(abs, range(4), 2) == [0, 1, 2, 3]
 child = os.fork()

@@ -90,7 +90,7 @@ def test_intervals_are_drawn_where_there_are_some(two, point):
 
 def test_curves_are_the_density(one_feature):
     """The black line is the density that the result gives, between rows of the grid."""
-    from bayesgmm.memberships import thinned
+    from bayesgmm.answers.memberships import thinned
     from bayesgmm.plots.shape import marginal
 
     grid = np.array([[55.0], [80.0]])

@@ -13,10 +13,10 @@ from scipy import stats
 from scipy.integrate import quad, tplquad
 
 import bayesgmm as bg
-from bayesgmm import compact
-from bayesgmm.compact import CompactPosterior
-from bayesgmm.parameters import COVARIANCE_TYPES
-from bayesgmm.suffstats import SufficientStatistics
+from bayesgmm.data.statistics import SufficientStatistics
+from bayesgmm.model.parameters import COVARIANCE_TYPES
+from bayesgmm.posterior import compact
+from bayesgmm.posterior.compact import CompactPosterior
 
 LOC, SHRINKAGE, DOF = np.array([0.5, -1.0]), 2.0, 7.0
 SCALE = np.array([[3.0, 0.8], [0.8, 2.0]])

@@ -7,8 +7,8 @@ from scipy import stats
 
 import bayesgmm as bg
 import bayesgmm.data as data_module
+from bayesgmm.answers.diagnostics import LARGEST_K_HAT
 from bayesgmm.data import rows_of, sums
-from bayesgmm.diagnostics import LARGEST_K_HAT
 
 QUICK = bg.Gibbs(draws=1000, tune=300, chains=2)
 
@@ -111,7 +111,7 @@ def test_replicates_of_a_source_are_those_of_the_rows_in_memory(fitted, small, t
 @pytest.mark.parametrize("threads_from", [0, 10**12])
 def test_threads_do_not_change_replicates(fitted, monkeypatch, threads_from):
     plain = fitted.predictive_check(draws=10, seed=3)
-    monkeypatch.setattr("bayesgmm.threads.SERIAL_WORK", threads_from)
+    monkeypatch.setattr("bayesgmm.kernels.threads.SERIAL_WORK", threads_from)
     pd.testing.assert_frame_equal(fitted.predictive_check(draws=10, seed=3), plain, check_exact=True)
 
 

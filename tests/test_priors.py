@@ -6,13 +6,13 @@ from mixtures import random_parameters
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import covariance as cov
-from bayesgmm.compact import Coordinates
-from bayesgmm.estep import e_step
-from bayesgmm.priors import hierarchical as hierarchical_module
-from bayesgmm.priors.densities import sample_lkj
-from bayesgmm.priors.hierarchical import smallest_gaps
-from bayesgmm.priors.separation import log_lkj_normaliser
+from bayesgmm.expectation.pass_over_rows import e_step
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.priors import hierarchical as hierarchical_module
+from bayesgmm.model.priors.densities import sample_lkj
+from bayesgmm.model.priors.hierarchical import smallest_gaps
+from bayesgmm.model.priors.separation import log_lkj_normaliser
+from bayesgmm.posterior.compact import Coordinates
 
 
 def statistics(rng, k, d, kind, n=30):

@@ -12,14 +12,14 @@ from mixtures import bound_problem, random_parameters
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm import covariance as cov
-from bayesgmm import estep
-from bayesgmm.carried import carrying
-from bayesgmm.compact import CompactPosterior, Coordinates
-from bayesgmm.parameters import COVARIANCE_TYPES
-from bayesgmm.pymc_model import build_standardised_model
-from bayesgmm.pymc_operations import MixtureLogDensity
-from bayesgmm.variables import initial_values
+from bayesgmm.expectation import pass_over_rows as estep
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.parameters import COVARIANCE_TYPES
+from bayesgmm.posterior.compact import CompactPosterior, Coordinates
+from bayesgmm.posterior.pymc_model import build_standardised_model
+from bayesgmm.posterior.pymc_operations import MixtureLogDensity
+from bayesgmm.posterior.variables import initial_values
+from bayesgmm.results.carried import carrying
 
 PRIORS = ["conjugate", "semiconjugate", "hierarchical", "separation"]
 #: Interpreted by Python: nothing to compile, and every operation's `perform` runs.
@@ -169,7 +169,7 @@ def test_form_in_jax_has_the_same_value_and_gradient(prior, kind):
 def test_jax_has_second_derivatives(rng):
     import jax
 
-    from bayesgmm.jax_forms import mixture_log_density
+    from bayesgmm.posterior.jax_forms import mixture_log_density
 
     jax.config.update("jax_enable_x64", True)
     parameters, x = random_parameters(rng, 2, 2), rng.normal(size=(20, 2))

@@ -7,10 +7,10 @@ import pytest
 from scipy.special import entr
 
 import bayesgmm as bg
-from bayesgmm import relabel
-from bayesgmm.estep import responsibilities
-from bayesgmm.relabel import METHODS, aligned, assigned, nearest_optimum, relabelling
-from bayesgmm.schema import dataset, parameters_of, with_parameters
+from bayesgmm.answers import relabelling as relabel
+from bayesgmm.answers.relabelling import METHODS, aligned, assigned, nearest_optimum, relabelling
+from bayesgmm.expectation.pass_over_rows import responsibilities
+from bayesgmm.results.tree import dataset, parameters_of, with_parameters
 
 
 def groups(k=3, d=2, apart=4.0):

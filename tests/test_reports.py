@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import bayesgmm as bg
 from bayesgmm import plots
-from bayesgmm.cli import app
+from bayesgmm.shell.commands import app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '<script>alert("1")</script>', "=cmd()|' /C calc'!A0"

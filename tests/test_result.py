@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal
 
 import bayesgmm as bg
-from bayesgmm import result as result_module
+from bayesgmm.results import result as result_module
 
 
 def test_both_paths_have_one_shape(em_result, nuts_result):

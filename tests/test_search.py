@@ -13,15 +13,15 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import bayesgmm as bg
-from bayesgmm import climbs as module
-from bayesgmm import covariance as cov
-from bayesgmm import threads
-from bayesgmm.climbs import LEFT, Stopping, climb
-from bayesgmm.initialize import Table, candidates, from_labels, implied
+from bayesgmm.engines.em import climbs as module
+from bayesgmm.engines.em.climbs import LEFT, Stopping, climb
+from bayesgmm.engines.em.coreset import Drawn
+from bayesgmm.engines.em.search import _pursued, improved, moves, screened
+from bayesgmm.engines.em.starting_values import Table, candidates, from_labels, implied
+from bayesgmm.kernels import threads
 from bayesgmm.kernels.partitions import draw_apart, pursue, settle
-from bayesgmm.parameters import Optima
-from bayesgmm.search import _pursued, improved, moves, screened
-from bayesgmm.seeding import Drawn
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.parameters import Optima
 
 
 def lp(result):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm import em
-from bayesgmm.climbs import climb
+from bayesgmm.engines.em import em
+from bayesgmm.engines.em.climbs import climb
+from bayesgmm.engines.em.coreset import SEEDING_ROWS, seeding_rows
 from bayesgmm.kernels.seeding import rank_rows
 from bayesgmm.kernels.uniforms import uniform
-from bayesgmm.seeding import SEEDING_ROWS, seeding_rows
 
 
 def two_groups(rng, large, small):

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 import bayesgmm as bg
 import bayesgmm.data as data_module
-from bayesgmm.cli import app
 from bayesgmm.data import Source, StoredObservations, rows_of, sources, sums
 from bayesgmm.data import dask as dask_module
 from bayesgmm.kernels.passes import fold
+from bayesgmm.shell.commands import app
 
 NAMES = ("x0", "x1")
 
@@ -53,7 +53,7 @@ def values(rng):
 @pytest.fixture
 def small(monkeypatch):
     """Chunks of 64 rows, blocks of up to 256, starts from 300, and no source so small that it is read into memory."""
-    monkeypatch.setattr("bayesgmm.seeding.SEEDING_ROWS", 300)
+    monkeypatch.setattr("bayesgmm.engines.em.coreset.SEEDING_ROWS", 300)
     monkeypatch.setattr(sums, "CHUNK_ROWS", 64)
     monkeypatch.setattr(sums, "MOST_CHUNKS", 4)
     monkeypatch.setattr(data_module, "VALUES_IN_MEMORY", 0)

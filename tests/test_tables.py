@@ -20,8 +20,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import app
 from bayesgmm.data import Reading, rows_of
+from bayesgmm.shell.commands import app
 
 # Of so few rows, EM says that it is not sure: that is not asked here.
 pytestmark = pytest.mark.filterwarnings("ignore::bayesgmm.errors.ConvergenceWarning")
@@ -676,8 +676,8 @@ def test_what_is_written_to_the_data_later_changes_nothing(data):
 
 
 def test_many_rows_are_not_copied_and_a_change_is_found(monkeypatch, tmp_path):
-    from bayesgmm import result as result_module
     from bayesgmm.data import observations
+    from bayesgmm.results import result as result_module
 
     data = VALUES.copy()
     for module in (result_module, observations):

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import bayesgmm as bg
-from bayesgmm.diagnostics import doubts, smoothed_importance_weights
-from bayesgmm.uncertainty import laplace_draws, systematic
+from bayesgmm.answers.diagnostics import doubts, smoothed_importance_weights
+from bayesgmm.engines.em.approximations import laplace_draws, systematic
 
 WORDS = {"laplace": "Laplace approximation", "bootstrap": "weighted-likelihood bootstrap"}
 

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import app
 from bayesgmm.data import sums
-from bayesgmm.parameters import COVARIANCE_TYPES
+from bayesgmm.model.parameters import COVARIANCE_TYPES
+from bayesgmm.shell.commands import app
 
 rng = np.random.default_rng(0)
 TABLE = pd.DataFrame(

@@ -51,3 +51,10 @@ def _objects_as_numbers(array: np.ndarray, name: str) -> np.ndarray:
         except (OverflowError, TypeError, ValueError) as error:
             raise DataError(f"`{name}` has a value at {position} that no double holds ({error})") from error
     return numbers
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from bayesgmm.data import sums
+from bayesgmm.data.statistics import SufficientStatistics
 from bayesgmm.data.sums import folded
 from bayesgmm.errors import DataError
 from bayesgmm.kernels.steps import moments_about
-from bayesgmm.suffstats import SufficientStatistics
 
 if TYPE_CHECKING:
     from bayesgmm.data.observations import Observations

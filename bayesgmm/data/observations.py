@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from bayesgmm.data import sums
 from bayesgmm.data.columns import Table
-from bayesgmm.data.doubles import as_doubles
+from bayesgmm.data.doubles import as_doubles, read_only
 from bayesgmm.data.extent import Extent, check_spread, extent_of, moments_of
 from bayesgmm.data.names import distinct, plain_names
 from bayesgmm.data.options import Reading, short_list
@@ -20,7 +20,6 @@ from bayesgmm.data.reading import read_table, say
 from bayesgmm.data.sums import block_bounds, summed
 from bayesgmm.data.weights import COPIED_VALUES, alike, checked_weight
 from bayesgmm.errors import DataError
-from bayesgmm.parameters import read_only
 
 
 class Rows:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.kernels.passes import fold
-from bayesgmm.threads import mapped
+from bayesgmm.kernels.threads import mapped
 
 #: Rows of one chunk of a pass. It depends on nothing.
 CHUNK_ROWS = 32_768

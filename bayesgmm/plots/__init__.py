@@ -1,4 +1,4 @@
-"""Figures and animations from a result, by Matplotlib or Plotly, with ArviZ's names for arguments."""
+"""Figures of a result, by Matplotlib or Plotly, with ArviZ's names for arguments."""
 
 from bayesgmm.plots.animation import animate_em, animate_posterior
 from bayesgmm.plots.bivariate import bivariate

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from bayesgmm.em import EM
+from bayesgmm.answers.memberships import thinned
+from bayesgmm.engines.em.em import EM
 from bayesgmm.errors import DataError, ModelError
-from bayesgmm.estep import responsibilities
+from bayesgmm.expectation.pass_over_rows import responsibilities
 from bayesgmm.extras import need
 from bayesgmm.fitting import fit
-from bayesgmm.memberships import thinned
-from bayesgmm.parameters import MixtureParameters
+from bayesgmm.model.parameters import MixtureParameters
 from bayesgmm.plots.canvas import INK, colour, mixed
 from bayesgmm.plots.membership import sampled_rows
 from bayesgmm.plots.shape import around, chosen, ellipse, marginal
-from bayesgmm.schema import dataset, parameters_of
+from bayesgmm.results.tree import dataset, parameters_of
 
 if TYPE_CHECKING:
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
 
 #: Frames of an animation, rows in it, and milliseconds for which each frame stays.
 MOST_FRAMES, MOST_POINTS, MILLISECONDS = 60, 400, 180

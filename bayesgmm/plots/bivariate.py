@@ -6,8 +6,8 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+from bayesgmm.data.writing import write_text
 from bayesgmm.extras import need
-from bayesgmm.storage import write_text
 
 
 def bivariate(path: str | os.PathLike[str]) -> Path:

@@ -8,12 +8,12 @@ import numpy as np
 
 from bayesgmm.errors import ModelError
 from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, colour
-from bayesgmm.schema import dataset
+from bayesgmm.results.tree import dataset
 
 if TYPE_CHECKING:
-    from bayesgmm.calibration import Calibration
-    from bayesgmm.compare import Comparison
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
+    from bayesgmm.studies.calibration import Calibration
+    from bayesgmm.studies.compare import Comparison
 
 #: Parameters of a forest.
 MOST_PARAMETERS = 40

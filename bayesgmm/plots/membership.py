@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgmm.answers.memberships import thinned
 from bayesgmm.data import Observations
 from bayesgmm.errors import DataError, ModelError
-from bayesgmm.estep import responsibilities
-from bayesgmm.memberships import thinned
+from bayesgmm.expectation.pass_over_rows import responsibilities
 from bayesgmm.plots.canvas import MOST_ROWS, Backend, Canvas, colour, mixed
-from bayesgmm.schema import observations_of
+from bayesgmm.results.tree import observations_of
 
 if TYPE_CHECKING:
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
 
 #: Rows of a heat map, and draws that it averages.
 MOST_PAIRED, MOST_DRAWS = 300, 200

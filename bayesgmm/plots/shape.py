@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import chi2, norm
 
+from bayesgmm.answers.memberships import thinned
 from bayesgmm.errors import DataError
-from bayesgmm.memberships import thinned
-from bayesgmm.parameters import MixtureParameters
+from bayesgmm.model.parameters import MixtureParameters
 from bayesgmm.plots.canvas import Backend, Canvas, Panel
 from bayesgmm.plots.membership import Coloured, sampled_rows
 
 if TYPE_CHECKING:
     from bayesgmm.data import Observations
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
 
 #: Draws of which curves and ellipses are shown, and points of a curve.
 MOST_CURVES, MOST_ELLIPSES, POINTS = 400, 40, 300

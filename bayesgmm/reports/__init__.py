@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm import plots
-from bayesgmm.compare import compare
-from bayesgmm.elsewhere import Elsewhere
+from bayesgmm.answers.tables import memberships_frame
+from bayesgmm.data.writing import write_text
+from bayesgmm.engines.elsewhere import Elsewhere
 from bayesgmm.extras import REPORT, need
-from bayesgmm.model import MixtureModel
+from bayesgmm.model.mixture import MixtureModel
 from bayesgmm.plots.membership import sampled_rows
 from bayesgmm.reports.methods import paragraph, sources
-from bayesgmm.storage import write_text
-from bayesgmm.tables import memberships_frame
-from bayesgmm.text import headline, shown_summary, verdict
+from bayesgmm.results.words import headline, shown_summary, verdict
+from bayesgmm.studies.compare import compare
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bayesgmm.data import Observations
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
 
 #: Rows of the table of memberships, and features and parameters in tables and sentences.
 MOST_TABLED, MOST_FEATURES, MOST_PARAMETERS = 1000, 12, 200

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesgmm.result import MixtureResult
+    from bayesgmm.results.result import MixtureResult
 
 #: Works, by the words that cite them.
 SOURCES = {

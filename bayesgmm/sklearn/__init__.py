@@ -1,4 +1,4 @@
-"""scikit-learn's mixtures with this package behind them: `GaussianMixture` and `BayesianGaussianMixture`."""
+"""scikit-learn's mixtures with this package behind them."""
 
 from bayesgmm.extras import has
 

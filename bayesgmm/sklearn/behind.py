@@ -11,8 +11,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bayesgmm.data import Observations, Reading
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.result import MixtureResult
+from bayesgmm.model.parameters import MixtureParameters
+from bayesgmm.results.result import MixtureResult
 
 
 class ResultBehind(ClassNamePrefixFeaturesOutMixin, TransformerMixin):

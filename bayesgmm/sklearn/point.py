@@ -13,15 +13,15 @@ from sklearn import mixture
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from bayesgmm import covariance as cov
 from bayesgmm.data import Observations
-from bayesgmm.em import EM
-from bayesgmm.estep import e_step
-from bayesgmm.model import MixtureModel
-from bayesgmm.parameters import CovarianceType, Draws, MixtureParameters, Optima
-from bayesgmm.result import MixtureResult
+from bayesgmm.data.statistics import SufficientStatistics
+from bayesgmm.engines.em.em import EM
+from bayesgmm.expectation.pass_over_rows import e_step
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.mixture import MixtureModel
+from bayesgmm.model.parameters import CovarianceType, Draws, MixtureParameters, Optima
+from bayesgmm.results.result import MixtureResult
 from bayesgmm.sklearn.behind import ResultBehind
-from bayesgmm.suffstats import SufficientStatistics
 
 Support: Any
 with_callbacks: Any

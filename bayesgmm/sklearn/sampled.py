@@ -15,16 +15,16 @@ from sklearn import mixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from bayesgmm import covariance as cov
 from bayesgmm.data import Reading
+from bayesgmm.engines.gibbs.gibbs import Gibbs
+from bayesgmm.engines.nuts.nuts import NUTS
 from bayesgmm.errors import ConvergenceWarning, DoubtfulGroupsWarning, EmptyComponentWarning, LabelSwitchingWarning
 from bayesgmm.fitting import fitted
-from bayesgmm.gibbs import Gibbs
-from bayesgmm.model import MixtureModel
-from bayesgmm.nuts import NUTS
-from bayesgmm.parameters import MixtureParameters
-from bayesgmm.priors import ConjugatePrior, HierarchicalPrior
-from bayesgmm.result import MixtureResult
+from bayesgmm.model import covariance as cov
+from bayesgmm.model.mixture import MixtureModel
+from bayesgmm.model.parameters import MixtureParameters
+from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
+from bayesgmm.results.result import MixtureResult
 from bayesgmm.sklearn.behind import ResultBehind
 from bayesgmm.sklearn.point import GaussianMixture
 

@@ -1,0 +1,1 @@
+"""EM, from the search for starts to the optimum."""

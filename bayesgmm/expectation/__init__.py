@@ -1,0 +1,1 @@
+"""Expected statistics of rows under a mixture, by one pass over them."""
