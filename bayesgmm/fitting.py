@@ -163,8 +163,8 @@ def fitted(
     if seed is None and getattr(runner, "checkpoint", None) is not None:
         raise ModelError("a fit with a `checkpoint` goes on only if it begins alike: give a seed")
     began = time.perf_counter()
-    seen = mixture.seen(observations)
-    prior_as_given = mixture.prior_for(observations)
+    frame = mixture.frame_of(observations)
+    seen, prior_as_given = mixture.seen(observations, frame), mixture.prior_for(observations, frame)
     prior = prior_as_given.in_units(seen.origin, seen.unit)
     _check_room(runner, mixture, observations)
     first = None if start is None else _start(start, seen, mixture, prior)

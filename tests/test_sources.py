@@ -478,3 +478,27 @@ def test_the_example_of_an_own_source_is_short_and_runs():
     source = names["Blocks"]([lambda: np.ones((3, 2)), lambda: np.zeros((4, 2))], [3, 4], ("a", "b"))
     assert (source.read(2, 5)[:, 0] == [1, 0, 0]).all()
     assert len(source) == 7
+
+
+@pytest.mark.usefixtures("small")
+def test_prior_and_frame_are_made_of_two_passes(values, tmp_path, monkeypatch):
+    """They took seven: the frame was found anew for the prior, and its moments once more."""
+    counted = []
+    each = StoredObservations.each
+
+    def counting(rows, function, *others, **named):
+        counted.append(1)
+        return each(rows, function, *others, **named)
+
+    np.save(tmp_path / "rows.npy", values)
+    rows, model = rows_of(str(tmp_path / "rows.npy")), bg.MixtureModel(3)
+    assert isinstance(rows, StoredObservations)
+    monkeypatch.setattr(StoredObservations, "each", counting)
+    frame = model.frame_of(rows)
+    assert len(counted) == 2
+    seen, prior = model.seen(rows, frame), model.prior_for(rows, frame)
+    assert len(counted) == 3  # A sample in which the steps of rounding are sought.
+    monkeypatch.undo()
+    in_memory = bg.HierarchicalPrior.from_data(values, 3)
+    assert np.allclose(prior.scale_rate, in_memory.scale_rate, rtol=1e-12)
+    assert np.allclose(seen.unit, values.std(axis=0, ddof=1), rtol=1e-12)

@@ -14,6 +14,7 @@ from bayesgmm.data import sums
 from bayesgmm.data.columns import Table
 from bayesgmm.data.doubles import as_doubles, read_only
 from bayesgmm.data.extent import Extent, check_spread, extent_of, moments_of
+from bayesgmm.data.frame import Frame
 from bayesgmm.data.names import distinct, plain_names
 from bayesgmm.data.options import Reading, short_list
 from bayesgmm.data.reading import read_table, say
@@ -138,7 +139,20 @@ class Rows:
         """Return the least and largest value of each column among the rows that count."""
         return self.map_reduce(extent_of)
 
-    def standardised(self, unit: Literal["feature", "common"] = "feature") -> Self:
+    def frame(self) -> Frame:
+        """Return where the rows lie, in two passes over them.
+
+        Raises
+        ------
+        DataError
+            If a column is constant, or its spread is beyond what squares can hold.
+        """
+        extent = self.extent()
+        check_spread(extent, self.features)
+        middle, half = extent.low / 2 + extent.high / 2, extent.high / 2 - extent.low / 2
+        return Frame(middle, half, *self.in_units(middle, half).moments())
+
+    def standardised(self, unit: Literal["feature", "common"] = "feature", frame: Frame | None = None) -> Self:
         """Return the same rows, seen with mean 0 and standard deviation 1.
 
         Everything is computed in these coordinates, so that results do not depend on the
@@ -149,21 +163,20 @@ class Rows:
         unit : {"feature", "common"}
             Whether each column is divided by its own standard deviation, or all by one (the root
             of their mean variance), which keeps spherical covariances spherical.
+        frame : Frame, optional
+            Of these rows, where it is known.
 
         Raises
         ------
         DataError
             If a column is constant, or its spread is beyond what squares can hold.
         """
-        extent = self.extent()
-        check_spread(extent, self.features)
-        middle, half = extent.low / 2 + extent.high / 2, extent.high / 2 - extent.low / 2
-        mean, covariance = self.in_units(middle, half).moments()
-        deviations = half * np.sqrt(np.diag(covariance))
+        frame = self.frame() if frame is None else frame
+        deviations = frame.deviations
         if unit == "common":
             largest = deviations.max()
             deviations = np.full_like(deviations, largest * np.sqrt(np.mean((deviations / largest) ** 2)))
-        return self.in_units(middle + half * mean, deviations)
+        return self.in_units(frame.origin, deviations)
 
     def moments(self) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
         """Return the weighted mean and the sample covariance (divisor total weight - 1), as seen."""

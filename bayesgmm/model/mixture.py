@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Rows
+from bayesgmm.data.frame import Frame
 from bayesgmm.errors import DataError, ModelError
 from bayesgmm.model import covariance as cov
 from bayesgmm.model.parameters import COVARIANCE_TYPES, CovarianceType
@@ -59,17 +60,31 @@ class MixtureModel:
         """Whether the prior is flat: maximum likelihood."""
         return isinstance(self.prior, str)
 
-    def prior_for(self, data: Rows) -> Prior:
-        """Return the prior with every number written out for this many features, in data units."""
+    def prior_for(self, data: Rows, frame: Frame | None = None) -> Prior:
+        """Return the prior with every number written out for this many features, in data units.
+
+        ``frame`` is that of the data, where it is known.
+        """
         k, d = self.n_components, data.n_features
         if self.is_flat:
             return ConjugatePrior.flat(k, d, self.covariance_type)
         if self.prior is None:
-            return HierarchicalPrior.from_data(data, k, self.covariance_type)
+            return HierarchicalPrior.within(data, data.frame() if frame is None else frame, k, self.covariance_type)
         return self.prior.bound(k, d, self.covariance_type)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def seen[R: Rows](self, data: R) -> R:
-        """Return the data in the coordinates in which this model is fitted.
+    def seen[R: Rows](self, data: R, frame: Frame | None = None) -> R:
+        """Return the data in the coordinates in which this model is fitted; ``frame`` is theirs, where it is known.
+
+        Raises
+        ------
+        DataError
+            As `frame_of`.
+        """
+        frame = self.frame_of(data) if frame is None else frame
+        return data.standardised("common" if self.covariance_type == "spherical" else "feature", frame)
+
+    def frame_of(self, data: Rows) -> Frame:
+        """Return where the rows lie, if they are enough for this model.
 
         Raises
         ------
@@ -88,7 +103,7 @@ class MixtureModel:
                 "covariance is singular and the likelihood has no maximum; use the default prior or "
                 "covariance_type='diag'"
             )
-        return data.standardised("common" if self.covariance_type == "spherical" else "feature")
+        return data.frame()
 
     @property
     def words(self) -> str:

@@ -178,7 +178,8 @@ class MixtureResult:
         True
         """
         mixture, observations = MixtureModel.of(model), rows_of(data, sample_weight)
-        seen, prior = mixture.seen(observations), mixture.prior_for(observations)
+        frame = mixture.frame_of(observations)
+        seen, prior = mixture.seen(observations, frame), mixture.prior_for(observations, frame)
         rng = random_generator(whole_number(seed, "seed", 0))
         within = prior.in_units(seen.origin, seen.unit)
         found = draws_from(draws, names or {}, seen.counted(), mixture, within, rng)

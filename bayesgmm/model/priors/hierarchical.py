@@ -11,6 +11,7 @@ from scipy.special import multigammaln  # pyright: ignore[reportAttributeAccessI
 
 from bayesgmm.arguments import one_of, whole_number
 from bayesgmm.data import Rows, rows_of
+from bayesgmm.data.frame import Frame
 from bayesgmm.data.statistics import SufficientStatistics
 from bayesgmm.errors import ModelError
 from bayesgmm.kernels.scales import add_expected_scale, draw_scale
@@ -117,14 +118,21 @@ class HierarchicalPrior:
         """
         k = whole_number(n_components, "n_components", 1)
         one_of(covariance_type, "covariance_type", COVARIANCE_TYPES)
-        rows = rows_of(data).standardised()
-        d, variance = rows.n_features, rows.unit**2
+        rows = rows_of(data)
+        return cls.within(rows, rows.frame(), k, covariance_type, concentration)
+
+    @classmethod
+    def within(
+        cls, rows: Rows, frame: Frame, k: int, covariance_type: CovarianceType, concentration: Any = 4.0
+    ) -> HierarchicalPrior:
+        """Return the prior of `from_data` for rows whose frame is known."""
+        d, variance = rows.n_features, frame.deviations**2
         floor = np.maximum(smallest_gaps(rows) ** 2 / 12, LEAST_FLOOR * variance)
         if not cov.is_diagonal(covariance_type):
-            refuse_collinear(rows.moments()[1], rows)
+            refuse_collinear(frame.correlations, rows)
         p = cov.block_size(covariance_type, d)
         rate = 2 * p / (p + 2) * np.diag(1 / variance)
-        prior = cls(concentration, rows.origin, 25 * variance, 2.0 * p + 4, float(p), rate, floor)
+        prior = cls(concentration, frame.origin, 25 * variance, 2.0 * p + 4, float(p), rate, floor)
         return prior.bound(k, d, covariance_type)
 
     @property
