@@ -141,9 +141,14 @@ def fit(
     """
     reading = Reading(columns, index, missing, separator, decimal, encoding, header)
     result = fitted(data, model, engine, start, sample_weight, seed, progress, reading)
-    for warning in result.warnings:
-        warnings.warn(warning, stacklevel=2)
+    warn_of(result)
     return result
+
+
+def warn_of(result: MixtureResult) -> None:
+    """Say, once, each thing that keeps a fit from being trusted (samplers themselves say nothing)."""
+    for warning in result.warnings:
+        warnings.warn(warning, stacklevel=3)
 
 
 def fitted(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.engines import gibbs
+from bayesgmm.engines.gibbs import gibbs
 from bayesgmm.studies import replicates
 from bayesgmm.studies.rank_test import RankTest, smallest_tails_of_uniform_ranks
 from bayesgmm.studies.replicates import coverage, scored

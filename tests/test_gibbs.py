@@ -13,7 +13,7 @@ from scipy import stats
 
 import bayesgmm as bg
 from bayesgmm.data import sums
-from bayesgmm.engines import gibbs
+from bayesgmm.engines.gibbs import gibbs
 from bayesgmm.engines.gibbs.gibbs import Problem
 from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.kernels.conditionals import draw_parameters

@@ -13,7 +13,7 @@ import bayesgmm as bg
 from bayesgmm.answers.diagnostics import Run, complaints, in_words, table
 from bayesgmm.engines.em.em import missing_information
 from bayesgmm.expectation.pass_over_rows import e_step
-from bayesgmm.fitting import _warn
+from bayesgmm.fitting import warn_of
 from bayesgmm.model.parameters import Draws, Optima
 from bayesgmm.results import doubts
 
@@ -132,7 +132,7 @@ def test_a_built_failure_is_never_silent(name):
         result = build(rng, data)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            _warn(result)
+            warn_of(result)
         assert [str(w.message) for w in said] == [str(w) for w in result.warnings]
         assert any(isinstance(w, kind) and re.search(says, str(w)) for w in result.warnings), result.warnings
 

@@ -16,7 +16,8 @@ import pytest
 from numba.core import event
 
 import bayesgmm as bg
-from bayesgmm.engines import gibbs, nuts
+from bayesgmm.engines.gibbs import gibbs
+from bayesgmm.engines.nuts import nuts
 from bayesgmm.kernels import interrupts, machine
 
 PARTIAL = r"sampling was interrupted after [\d,]+ of [\d,]+ draws"

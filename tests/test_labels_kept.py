@@ -5,6 +5,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.answers import relabelling as relabel
+from bayesgmm.expectation import pass_over_rows as estep
 from bayesgmm.results.modes import _visits
 from bayesgmm.results.tree import dataset, parameters_of
 
@@ -30,7 +31,7 @@ def own_memberships(result):
     """Responsibilities under every draw of the tree, averaged."""
     data = result.data
     draws = parameters_of(dataset(result.tree, "posterior")).moved(data.origin, data.unit)
-    return bg.estep.responsibilities(draws, data, result.model.covariance_type).mean(axis=(0, 1)).T
+    return estep.responsibilities(draws, data, result.model.covariance_type).mean(axis=(0, 1)).T
 
 
 @pytest.mark.filterwarnings("ignore::bayesgmm.errors.DoubtfulGroupsWarning")
@@ -165,7 +166,8 @@ def order_of(result, known):
 
 def missed(monkeypatch):
     """Let EM see one poor optimum alone, from which chains get away."""
-    from bayesgmm.engines import gibbs, nuts
+    from bayesgmm.engines.gibbs import gibbs
+    from bayesgmm.engines.nuts import nuts
     from bayesgmm.model.parameters import Optima
 
     class Poor(bg.EM):
@@ -174,9 +176,9 @@ def missed(monkeypatch):
             one = bg.MixtureParameters(
                 np.full((1, 2), 0.5), np.array([[[-0.3], [0.3]]]), np.array([[[[1.0]], [[1.2]]]])
             )
-            value = bg.estep.e_step(one, data, prior.covariance_type).log_likelihood + prior.log_density(one)
+            value = estep.e_step(one, data, prior.covariance_type).log_likelihood + prior.log_density(one)
             poor = Optima(one, value, np.ones(1), np.zeros(1, bool))
-            return bg.parameters.Draws(
+            return bg.Draws(
                 one.reshaped((1, 1)), value[None], value[None], poor, trace=found.trace, kind="point estimate"
             )
 

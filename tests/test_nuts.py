@@ -10,7 +10,7 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.answers.diagnostics import Run, complaints, invariants, stuck_chains, table
 from bayesgmm.data import sums
-from bayesgmm.engines import nuts
+from bayesgmm.engines.nuts import nuts
 from bayesgmm.engines.nuts.nuts import Sampling, _sample_compact
 from bayesgmm.expectation.pass_over_rows import e_step
 from bayesgmm.posterior.chain_starts import Starts

@@ -8,7 +8,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
-import joblib
 import numpy as np
 import sklearn
 from sklearn import mixture
@@ -37,8 +36,8 @@ SAID = {
     EmptyComponentWarning: "some component has no row in many draws",
     DoubtfulGroupsWarning: "groups are doubtful: some may be one, or rest on few rows, or on how a column is written",
 }
-#: Packages that a warning does not point to.
-SKIPPED = tuple(str(Path(str(file)).parent) for file in (__file__, sklearn.__file__, joblib.__file__))
+#: Folders of packages that a warning does not point to: this one, and where scikit-learn is installed with others.
+SKIPPED = str(Path(__file__).parent.parent), str(Path(str(sklearn.__file__)).parent.parent)
 #: Kinds of doubt that were said, with file and line.
 SPOKEN: set[tuple[type[Warning], str, int]] = set()
 
@@ -256,7 +255,7 @@ def _say_once(kinds: set[type[Warning]]) -> None:
 
 
 def _place() -> tuple[str, int]:
-    """Return file and line of the user's call: the nearest that is not in a package through which a search calls."""
+    """Return file and line of the user's call: the nearest that is not in an installed package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(SKIPPED):
         frame = frame.f_back
